@@ -1,0 +1,1 @@
+"""One general: all that ships in a general's container."""

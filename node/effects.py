@@ -1,0 +1,96 @@
+"""What a machine can ask for: a closed union. Each effect names the rule that asked."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+from node.messages import Bundle, Empty, Oral, Signed, SignedOrder
+from node.orders import Decision, GeneralId, Value
+
+
+class Reason(StrEnum):
+    """Why something that was heard is ignored."""
+
+    # of the frame
+    MALFORMED = "malformed"
+    NONCANONICAL = "noncanonical"
+    OVERSIZE = "oversize"
+    WRONG_RUN = "wrong_run"
+    QUOTA = "quota"
+    # of its place in the run
+    BAD_ROUND = "bad_round"
+    NOT_AWAITED = "not_awaited"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    # of oral values
+    BAD_SHAPE = "bad_shape"
+    BAD_VALUE = "bad_value"
+    # of signed orders
+    CHAIN_LENGTH = "chain_length"
+    NOT_COMMANDER = "not_commander"
+    UNKNOWN_SIGNER = "unknown_signer"
+    REPEATED_SIGNER = "repeated_signer"
+    SELF_IN_CHAIN = "self_in_chain"
+    NOT_SENDER = "not_sender"
+    BAD_SIGNATURE = "bad_signature"
+
+
+class Send(msgspec.Struct, frozen=True, tag="send"):
+    """One body to each of `to`, in that order. `messages`: how many of the paper's each carries."""
+
+    to: tuple[GeneralId, ...]
+    round: int
+    body: Empty | Oral | Signed | Bundle
+    messages: int
+    rule: str
+
+
+class SetTimer(msgspec.Struct, frozen=True, tag="set_timer"):
+    """Wake the machine at `at_s`, on the clock of `Started`. The same name again replaces it."""
+
+    name: str
+    at_s: float
+    rule: str
+
+
+class CancelTimer(msgspec.Struct, frozen=True, tag="cancel_timer"):
+    name: str
+    rule: str
+
+
+class Decide(msgspec.Struct, frozen=True, tag="decide"):
+    """The decision, with the tally of what the last rule counted: (value, how many)."""
+
+    value: Decision
+    tally: tuple[tuple[Value, int], ...]
+    rule: str
+
+
+class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
+    """Something heard from `sender` is ignored and counted; it proves nothing to a third party."""
+
+    sender: GeneralId
+    reason: Reason
+    rule: str
+
+
+class Accuse(msgspec.Struct, frozen=True, tag="accuse"):
+    """Proof that `culprit` lied: two orders that he signed in one instance, of different value."""
+
+    culprit: GeneralId
+    instance: int
+    proof: tuple[SignedOrder, SignedOrder]
+    rule: str
+
+
+class Note(msgspec.Struct, frozen=True, tag="note"):
+    """A rule acted and asks for nothing but to be remembered."""
+
+    text: str
+    rule: str
+
+
+Effect: TypeAlias = Send | SetTimer | CancelTimer | Decide | Refuse | Accuse | Note

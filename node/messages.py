@@ -1,0 +1,87 @@
+"""What generals say to one another: frozen types, one frame a (round, sender, receiver).
+
+`wire.py` turns them into bytes and back. Bounds that need the run (how many values, which signers)
+are the rule books' to check; bounds that do not are in `wire.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from node.orders import GeneralId
+
+
+class Empty(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=0):
+    """A loyal general who has nothing to say this round says so."""
+
+
+class Oral(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+    """Oral values, packed by the run's domain, in the canonical order of the rule book's paths."""
+
+    values: bytes
+
+
+class SignedOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`v:0:j1..jk` of section 4: a value's token, its signers in order, a signature of each.
+
+    Inside a general a chain may lack its last signatures: the general adds those whose keys he
+    holds before it leaves (a machine never holds a key).
+    """
+
+    token: bytes
+    signers: tuple[GeneralId, ...]
+    signatures: tuple[bytes, ...]
+
+    def __str__(self) -> str:
+        value = self.token.decode("utf-8", "backslashreplace")
+        return ":".join([value, *map(str, self.signers)])
+
+
+class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+    """Signed orders, at most two from a loyal general (Dolev and Strong 1983)."""
+
+    orders: tuple[SignedOrder, ...]
+
+
+#: What one instance of a lockstep protocol says to one receiver in one round.
+Body: TypeAlias = Empty | Oral | Signed
+
+
+class Bundle(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+    """The bodies of n instances of one protocol in one frame, by instance."""
+
+    parts: tuple[Body, ...]
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=0):
+    """All that one general says to another in one round of one run."""
+
+    run: bytes
+    round: int
+    body: Empty | Oral | Signed | Bundle
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+    """The start barrier's question: a peer that hears it answers with the same nonce."""
+
+    run: bytes
+    nonce: bytes
+
+
+class Echo(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+    """The answer to a Probe: the link carries both ways."""
+
+    run: bytes
+    nonce: bytes
+
+
+class Conspire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+    """A traitor hands his signing key to another of his coalition (section 4 allows it)."""
+
+    run: bytes
+    secret: bytes
+
+
+Message: TypeAlias = Frame | Probe | Echo | Conspire

@@ -1,0 +1,201 @@
+"""The paper's nouns: generals, orders, the domain that orders are taken from, and the brief.
+
+Source: Lamport, Shostak, Pease, "The Byzantine Generals Problem", TOPLAS 4(3), 1982, section 1.
+
+An order is a `Value`, any scalar. The set that a run takes its orders from is its `Domain`, which
+also holds the default order. Inside arrays a value is a *code*: its index in an enumerated domain
+(one byte), or itself where the domain is the numbers (a double).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+GeneralId: TypeAlias = int
+Value: TypeAlias = str | int | float | bool
+Codes: TypeAlias = NDArray[Any]
+
+ATTACK = "attack"
+RETREAT = "retreat"
+
+#: An enumerated domain has at most so many values: a code is one byte.
+DOMAIN_VALUES_MAX = 256
+
+
+class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
+    """A domain of named orders. `default` is one of `values`; no two values are equal.
+
+    >>> Enumerated().opposite("attack")
+    'retreat'
+    """
+
+    values: tuple[Value, ...] = (RETREAT, ATTACK)
+    default: Value = RETREAT
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.values) <= DOMAIN_VALUES_MAX:
+            raise ValueError(f"a domain has 2 to {DOMAIN_VALUES_MAX} values, not {len(self.values)}")
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("two values of the domain are equal (1, 1.0 and true are one value)")
+        if not self.contains(self.default):
+            raise ValueError(f"the default {self.default!r} is not in the domain")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint8)
+
+    @property
+    def is_binary(self) -> bool:
+        return len(self.values) == 2
+
+    def contains(self, value: object) -> bool:
+        return any(value == known and type(value) is type(known) for known in self.values)
+
+    def opposite(self, value: Value) -> Value:
+        """The other value where there are two; the next one, cyclically, where there are more."""
+        return self.values[(self.values.index(value) + 1) % len(self.values)]
+
+    def code(self, value: Value) -> int:
+        return self.values.index(value)
+
+    def value(self, code: Any) -> Value:
+        return self.values[int(code)]
+
+    def are_codes(self, codes: Codes) -> bool:
+        return self.is_binary or codes.size == 0 or int(codes.max()) < len(self.values)
+
+    def packed_bytes(self, count: int) -> int:
+        """Bytes that `count` codes take on the wire: a bit each where the domain is two."""
+        return (count + 7) // 8 if self.is_binary else count
+
+    def pack(self, codes: Codes) -> bytes:
+        return np.packbits(codes).tobytes() if self.is_binary else codes.tobytes()
+
+    def unpack(self, data: bytes, count: int) -> Codes:
+        """The codes in `data`, which must be `packed_bytes(count)` long. Not yet checked."""
+        raw = np.frombuffer(data, dtype=np.uint8)
+        return np.unpackbits(raw, count=count) if self.is_binary else raw
+
+    def is_padded(self, data: bytes, count: int) -> bool:
+        """Whether bits beyond the last code are set: one array has one encoding."""
+        spare = -count % 8 if self.is_binary else 0
+        return bool(spare and data and data[-1] & ((1 << spare) - 1))
+
+    def token(self, value: Value) -> bytes:
+        """The one spelling of a value under a signature: its JSON text."""
+        return msgspec.json.encode(value)
+
+    def read(self, token: bytes) -> Value | None:
+        """The value that `token` spells, or None where it spells none of the domain."""
+        for value in self.values:
+            if msgspec.json.encode(value) == token:
+                return value
+        return None
+
+
+class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
+    """The domain of all finite numbers, held as doubles: sensors, clocks, measurements.
+
+    >>> Numbers().read(b'9.0')
+    9.0
+    """
+
+    default: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.default):
+            raise ValueError("the default must be a finite number")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype("<f8")
+
+    @property
+    def is_binary(self) -> bool:
+        return False
+
+    def contains(self, value: object) -> bool:
+        return isinstance(value, float) and math.isfinite(value)
+
+    def opposite(self, value: Value) -> Value:
+        """The negative; 1 for zero, which is its own negative."""
+        return -float(value) if value else 1.0
+
+    def code(self, value: Value) -> float:
+        return float(value)
+
+    def value(self, code: Any) -> Value:
+        return float(code)
+
+    def are_codes(self, codes: Codes) -> bool:
+        return bool(np.isfinite(codes).all())
+
+    def packed_bytes(self, count: int) -> int:
+        return 8 * count
+
+    def pack(self, codes: Codes) -> bytes:
+        return codes.tobytes()
+
+    def unpack(self, data: bytes, count: int) -> Codes:  # noqa: ARG002 - one shape for every domain
+        return np.frombuffer(data, dtype=self.dtype)
+
+    def is_padded(self, data: bytes, count: int) -> bool:  # noqa: ARG002
+        return False
+
+    def token(self, value: Value) -> bytes:
+        return msgspec.json.encode(float(value))
+
+    def read(self, token: bytes) -> Value | None:
+        try:
+            value = msgspec.json.decode(token, type=float)
+        except msgspec.MsgspecError:
+            return None
+        return value if self.contains(value) and self.token(value) == token else None
+
+
+Domain: TypeAlias = Enumerated | Numbers
+
+
+class Combiner(StrEnum):
+    """What reads the values that an exchange or an interactive consistency ends with."""
+
+    MAJORITY = "majority"
+    MEDIAN = "median"
+    VECTOR = "vector"
+
+
+class Brief(msgspec.Struct, frozen=True, kw_only=True):
+    """What a general is told before a run. `value` is his own order or reading, if he has one.
+
+    `delta_s` is the length of a round in seconds (assumption A3 made a number). `over` names the
+    protocol under interactive consistency, `commander` is None where every general is one.
+    """
+
+    protocol: str
+    n: int
+    m: int
+    commander: GeneralId | None = 0
+    over: str | None = None
+    combiner: Combiner = Combiner.MAJORITY
+    domain: Domain = msgspec.field(default_factory=Enumerated)
+    value: Value | None = None
+    delta_s: float = 0.5
+
+    def lieutenants(self, commander: GeneralId) -> tuple[GeneralId, ...]:
+        return tuple(g for g in range(self.n) if g != commander)
+
+
+#: A decision: one value, or the vector of interactive consistency.
+Decision: TypeAlias = Value | tuple[Value, ...]
+
+
+def others(generals: Iterable[GeneralId], *left_out: GeneralId) -> tuple[GeneralId, ...]:
+    """The generals in ascending order, without those left out."""
+    return tuple(sorted(set(generals) - set(left_out)))

@@ -1,0 +1,134 @@
+"""OM(m): agreement with oral messages (Lamport, Shostak, Pease 1982, section 3).
+
+OM-0  In OM(0) the commander sends his order to every lieutenant; each uses what he receives.
+OM-1  The commander sends his order to every lieutenant.
+OM-2  Lieutenant i takes what he received, the default if nothing, and acts as the commander of
+      OM(m-1) towards the lieutenants not yet on the path.
+OM-3  i uses majority(v_1 .. v_n-1): his own received value and, for each j, what he got from j.
+
+Unrolled, the recursion is m + 1 rounds: in round r each lieutenant relays his whole level r - 1 of
+the tree of paths in one array (`paths.py`), and after the last round majorities are taken from the
+leaves to the root, a level at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from node.effects import Decide, Effect, Reason, Refuse, Send
+from node.messages import Body, Bundle, Oral
+from node.orders import Codes, Domain, GeneralId, Value, others
+from node.protocols import paths
+from node.quorums import lockstep_rounds, majorities, tally
+
+
+class OralMessages:
+    """One general's part in OM(m). `order` is the commander's own and nobody else's."""
+
+    def __init__(
+        self,
+        *,
+        me: GeneralId,
+        n: int,
+        m: int,
+        commander: GeneralId,
+        domain: Domain,
+        order: Value | None = None,
+    ) -> None:
+        self.rounds = lockstep_rounds(m)
+        self._me = me
+        self._commander = commander
+        self._domain = domain
+        self._order = order
+        self._peers = others(range(n), commander, me)
+        self._default = domain.code(domain.default)
+        #: levels[r - 1]: (paths of r generals,) codes; level 1 is what the commander said.
+        self._levels: list[Codes] = []
+
+    def speakers(self, round: int) -> frozenset[GeneralId]:
+        if self._me == self._commander:
+            return frozenset()
+        return frozenset([self._commander] if round == 1 else self._peers)
+
+    def say(self, round: int) -> list[Send]:
+        if self._me == self._commander:
+            return self._om_1_order() if round == 1 else []
+        return self._om_2_relay(round) if round > 1 else []
+
+    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+        if self._me == self._commander:
+            return []
+        return self._om_2_take(round, heard)
+
+    def decide(self) -> Decide:
+        if self._me == self._commander:
+            assert self._order is not None
+            return Decide(value=self._order, tally=((self._order, 1),), rule="OM-1")
+        if self.rounds == 1:
+            return self._om_0_use()
+        return self._om_3_majority()
+
+    def _om_1_order(self) -> list[Send]:
+        assert self._order is not None
+        codes = np.array([self._domain.code(self._order)], dtype=self._domain.dtype)
+        rule = "OM-1" if self.rounds > 1 else "OM-0"
+        return [Send(self._peers, 1, Oral(self._domain.pack(codes)), messages=1, rule=rule)]
+
+    def _om_2_take(
+        self, round: int, heard: Mapping[GeneralId, Body | Bundle]
+    ) -> list[Effect]:
+        """Takes what was said in `round` into a new level; silence and nonsense leave the default.
+
+        Of speaker j's array, over paths without j, the paths without me become mine that end in j.
+        """
+        size = len(self._peers)
+        level = np.full(paths.count(size, round - 1), self._default, dtype=self._domain.dtype)
+        refused: list[Effect] = []
+        for speaker, body in heard.items():
+            codes = self._read(round, body)
+            if isinstance(codes, Reason):
+                refused.append(Refuse(speaker, codes, rule="OM-2"))
+            elif round == 1:
+                level[:] = codes
+            else:
+                # Ranks among each other's peers: the same two generals, each left out of one list.
+                mine = self._me - (self._me > self._commander) - (self._me > speaker)
+                theirs = speaker - (speaker > self._commander) - (speaker > self._me)
+                level[paths.ending(size, round - 1, theirs)] = codes[
+                    paths.avoiding(size, round - 2, mine)
+                ]
+        self._levels.append(level)
+        return refused
+
+    def _read(self, round: int, body: Body | Bundle) -> Codes | Reason:
+        """The codes of one relayed level, or why it is no such level."""
+        length = paths.count(len(self._peers), max(round - 2, 0))
+        if not isinstance(body, Oral) or len(body.values) != self._domain.packed_bytes(length):
+            return Reason.BAD_SHAPE
+        if self._domain.is_padded(body.values, length):
+            return Reason.NONCANONICAL
+        codes = self._domain.unpack(body.values, length)
+        return codes if self._domain.are_codes(codes) else Reason.BAD_VALUE
+
+    def _om_2_relay(self, round: int) -> list[Send]:
+        """My level r - 1 to all other lieutenants: one array; each skips the paths he is on."""
+        if not self._peers:
+            return []
+        messages = paths.count(len(self._peers) - 1, round - 2)
+        body = Oral(self._domain.pack(self._levels[round - 2]))
+        return [Send(self._peers, round, body, messages=messages, rule="OM-2")]
+
+    def _om_0_use(self) -> Decide:
+        value = self._domain.value(self._levels[0][0])
+        return Decide(value=value, tally=((value, 1),), rule="OM-0")
+
+    def _om_3_majority(self) -> Decide:
+        """Majorities over whole levels: the children p:j of paths p stand in rows, one a j."""
+        resolved = self._levels[-1]
+        for level in self._levels[-2::-1]:
+            votes = resolved.reshape(-1, len(level))
+            resolved = majorities(level, votes, self._domain)
+        counted = tally(self._domain.value(code) for code in (*self._levels[0], *votes[:, 0]))
+        return Decide(value=self._domain.value(resolved[0]), tally=counted, rule="OM-3")

@@ -1,0 +1,138 @@
+"""Ed25519: keys, signed orders, verified prefixes. The one importer of nacl's signatures.
+
+A4 (section 4): a loyal general's signature cannot be forged, any alteration can be detected, and
+anyone can verify it. What is signed is a digest of everything before it:
+
+    d_0 = H(context, protocol, run, instance, token)        d_k = H(d_k-1, signer_k, signature_k)
+    signature_k = Sign(key of signer_k, context | d_k-1 | signer_k)
+
+so that a signature of one run, protocol, instance, value or prefix is none of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+import nacl.bindings
+import nacl.exceptions
+import nacl.signing
+
+from node.messages import SignedOrder
+from node.orders import GeneralId
+
+SIGNATURE_BYTES: Final = nacl.bindings.crypto_sign_BYTES
+PUBLIC_KEY_BYTES: Final = nacl.bindings.crypto_sign_PUBLICKEYBYTES
+SECRET_BYTES: Final = nacl.bindings.crypto_sign_SEEDBYTES
+
+CONTEXT_ORDER: Final = b"byzantine/1/order"
+CONTEXT_CLOSING: Final = b"byzantine/1/journal-closing"
+
+
+class Signer:
+    """One general's signing key, made here and never shown: `repr` gives the public half."""
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._key = nacl.signing.SigningKey(secret) if secret else nacl.signing.SigningKey.generate()
+        self.public = bytes(self._key.verify_key)
+
+    def __repr__(self) -> str:
+        return f"Signer(public={self.public.hex()})"
+
+    def sign(self, context: bytes, statement: bytes) -> bytes:
+        return self._key.sign(context + statement).signature
+
+    def secret_for_coalition(self) -> bytes:
+        """The seed, for another traitor of the same coalition and for nobody else."""
+        return bytes(self._key)
+
+
+def is_admissible(public: bytes) -> bool:
+    """Whether a key may enter a roster: of prime order, so that all verifiers agree about it."""
+    return len(public) == PUBLIC_KEY_BYTES and nacl.bindings.crypto_core_ed25519_is_valid_point(
+        public
+    )
+
+
+def verify(public: bytes, context: bytes, statement: bytes, signature: bytes) -> bool:
+    """Whether `signature` is one of `public` on this statement in this context. Total."""
+    if len(signature) != SIGNATURE_BYTES or len(public) != PUBLIC_KEY_BYTES:
+        return False
+    try:
+        nacl.bindings.crypto_sign_open(signature + context + statement, public)
+    except nacl.exceptions.BadSignatureError:
+        return False
+    return True
+
+
+class Chains:
+    """Signs and verifies the signed orders of one run; remembers each prefix it has verified.
+
+    One object serves a general, and the auditor uses another: both check by the same code.
+    `verifications` counts Ed25519 verifications done, known prefixes not among them.
+    """
+
+    def __init__(self, run: bytes, protocol: str, publics: Mapping[GeneralId, bytes]) -> None:
+        self._base = _hash(CONTEXT_ORDER, protocol.encode(), run)
+        self._publics = publics
+        self._verified: set[bytes] = set()
+        self.verifications = 0
+
+    def complete(
+        self, order: SignedOrder, instance: int, signers: Mapping[GeneralId, Signer]
+    ) -> SignedOrder:
+        """The order with its missing last signatures added, as far as `signers` has the keys."""
+        if len(order.signatures) >= len(order.signers):
+            return order
+        digest = self._start(order, instance)
+        signatures = list(order.signatures)
+        for position, general in enumerate(order.signers):
+            if position >= len(signatures):
+                if general not in signers:
+                    break
+                signatures.append(
+                    signers[general].sign(CONTEXT_ORDER, _statement(digest, general))
+                )
+            digest = _extend(digest, general, signatures[position])
+        # What we signed ourselves needs no verification when it comes back.
+        return SignedOrder(order.token, order.signers, tuple(signatures))
+
+    def verify(self, order: SignedOrder, instance: int) -> bool:
+        """Whether every signature of the chain is good. A chain costs its unknown suffix only."""
+        if len(order.signers) != len(order.signatures) or not order.signers:
+            return False
+        digest = self._start(order, instance)
+        for general, signature in zip(order.signers, order.signatures, strict=True):
+            statement = _statement(digest, general)
+            digest = _extend(digest, general, signature)
+            if digest in self._verified:
+                continue
+            public = self._publics.get(general)
+            if public is None:
+                return False
+            self.verifications += 1
+            if not verify(public, CONTEXT_ORDER, statement, signature):
+                return False
+            self._verified.add(digest)
+        return True
+
+    def _start(self, order: SignedOrder, instance: int) -> bytes:
+        return _hash(self._base, instance.to_bytes(4, "big"), order.token)
+
+
+def _statement(digest: bytes, signer: GeneralId) -> bytes:
+    return digest + signer.to_bytes(8, "big", signed=True)
+
+
+def _extend(digest: bytes, signer: GeneralId, signature: bytes) -> bytes:
+    return _hash(digest, signer.to_bytes(8, "big", signed=True), signature)
+
+
+def _hash(*parts: bytes) -> bytes:
+    """BLAKE2b-256 over the parts, each under its length so that no two lists collide."""
+    state = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.digest()
