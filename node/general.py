@@ -31,8 +31,10 @@ from node.journal import (
     FORMAT,
     Accused,
     Began,
+    Closed,
     Heard,
     Journal,
+    LedgerLine,
     Lied,
     Noted,
     Opened,
@@ -74,21 +76,13 @@ class Deliver(msgspec.Struct, frozen=True):
 Action: TypeAlias = Deliver | SetTimer | CancelTimer | Decide
 
 
-class Entry(msgspec.Struct):
-    """The ledger of one round: what this general sent in it."""
-
-    messages: int = 0
-    frames: int = 0
-    bytes: int = 0
-
-
 class General:
     """A general of one run. `secret` seeds his signing key; without it he makes one himself."""
 
     def __init__(self, secret: bytes | None = None) -> None:
         self.signer = Signer(secret)
         self.journal = Journal()
-        self.ledger: dict[int, Entry] = {}
+        self.ledger: dict[int, LedgerLine] = {}
         self.refusals: Counter[tuple[GeneralId, Reason]] = Counter()
         self.decision: Decide | None = None
         self._refused_of: Counter[GeneralId] = Counter()
@@ -186,8 +180,13 @@ class General:
         """Ends the journal under this general's signature; nothing is entered afterwards."""
         if self.journal.is_closed:
             return
-        counts = tuple((g, r, c) for (g, r), c in sorted(self.refusals.items()))
-        self.journal.close(self.signer, self._run, counts, self.chains.verifications)
+        ending = Closed(
+            refusals=tuple((g, r, c) for (g, r), c in sorted(self.refusals.items())),
+            ledger=tuple(line for _, line in sorted(self.ledger.items())),
+            verifications=self.chains.verifications,
+            signature=b"",
+        )
+        self.journal.close(self.signer, self._run, ending)
 
     def _checked(self, roster: Roster) -> dict[GeneralId, bytes]:
         """The roster's signing keys by general, his own among them."""
@@ -262,7 +261,7 @@ class General:
         else:
             frame = Frame(self._run, send.round, self._signed(body, self._instance))
         data = wire.encode(frame)
-        entry = self.ledger.setdefault(send.round, Entry())
+        entry = self.ledger.setdefault(send.round, LedgerLine(send.round))
         entry.messages += send.messages * len(send.to)
         entry.frames += len(send.to)
         entry.bytes += len(data) * len(send.to)

@@ -110,10 +110,21 @@ class Settled(msgspec.Struct, frozen=True, tag_field="kind", tag="decided"):
     rule: str
 
 
+class LedgerLine(msgspec.Struct):
+    """What a general sent in one round: the paper's messages, frames, and their bytes."""
+
+    round: int
+    messages: int = 0
+    frames: int = 0
+    bytes: int = 0
+
+
 class Closed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="closed"):
-    """The end: counts of all refusals, also of those too many to be entered, and the signature."""
+    """The end: the ledger, counts of all refusals, also of those too many to be entered, and the
+    signature."""
 
     refusals: tuple[tuple[GeneralId, Reason, int], ...]
+    ledger: tuple[LedgerLine, ...]
     verifications: int
     signature: bytes
 
@@ -148,15 +159,10 @@ class Journal:
     def is_closed(self) -> bool:
         return bool(self.entries) and isinstance(self.entries[-1], Closed)
 
-    def close(
-        self,
-        signer: Signer,
-        run: bytes,
-        refusals: tuple[tuple[GeneralId, Reason, int], ...],
-        verifications: int,
-    ) -> None:
-        unsigned = Closed(refusals=refusals, verifications=verifications, signature=b"")
-        signature = signer.sign(CONTEXT_CLOSING, closing_statement(run, self.head, unsigned))
+    def close(self, signer: Signer, run: bytes, unsigned: Closed) -> None:
+        """Ends the journal with `unsigned` under `signer`'s signature."""
+        statement = closing_statement(run, self.head, unsigned)
+        signature = signer.sign(CONTEXT_CLOSING, statement)
         self.append(msgspec.structs.replace(unsigned, signature=signature))
 
     def lines(self) -> Iterator[bytes]:
@@ -170,9 +176,9 @@ def extend(head: bytes, text: bytes) -> bytes:
 
 
 def closing_statement(run: bytes, head: bytes, closed: Closed) -> bytes:
-    """What the closing signature covers: the run, the chain before it, and the counts."""
-    counts = _encoder.encode((closed.refusals, closed.verifications))
-    return run + head + hashlib.sha256(counts).digest()
+    """What the closing signature covers: the run, the chain before it, and the entry itself."""
+    unsigned = _encoder.encode(msgspec.structs.replace(closed, signature=b""))
+    return run + extend(head, unsigned)
 
 
 def is_closing(closed: Closed, run: bytes, head: bytes, public: bytes) -> bool:

@@ -35,5 +35,6 @@ class Delayer(Strategy):
         self._held[name] = send
         due_s = self._started_s + send.round * self.seat.brief.delta_s + self._late_s
         rule = f"lie:{self.name}"
-        lie = Lie(to, send.round, self.describe(send.body), "the same, late", rule=rule)
+        truth = self.describe(send.body, send.round)
+        lie = Lie(to, send.round, truth, "the same, late", rule=rule)
         return [lie, SetTimer(name, due_s, rule=rule)]

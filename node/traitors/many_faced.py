@@ -14,7 +14,7 @@ VALUES_MAX = 8192
 
 
 class ManyFaced(Strategy):
-    """`values`: how many distinct values he signs as commander. Oral values: another one to each."""
+    """`values`: how many distinct values he signs as commander. Oral: another one to each."""
 
     summary = "signs many distinct values to everyone as commander: values: 1000"
     powers = frozenset({Power.ALTER, Power.SIGN})

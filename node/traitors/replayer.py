@@ -24,6 +24,8 @@ class Replayer(Strategy):
         if stale is None or stale.round >= send.round:
             return [send]
         renewed = msgspec.structs.replace(stale, round=send.round)
-        told = f"{self.describe(stale.body)} again"
-        lie = Lie(to, send.round, self.describe(send.body), told, rule=f"lie:{self.name}")
+        told = f"{self.describe(stale.body, stale.round)} again"
+        lie = Lie(
+            to, send.round, self.describe(send.body, send.round), told, rule=f"lie:{self.name}"
+        )
         return [lie, stale, renewed, send]

@@ -95,7 +95,7 @@ class Script(Strategy):
     def _position(
         self, path: tuple[GeneralId, ...] | None, round: int, commander: GeneralId
     ) -> slice | int:
-        """Where a path's value stands in my frame of this round; a path of another length nowhere."""
+        """Where a path's value stands in my frame of this round: nowhere if of another length."""
         if path is None or round <= 1:
             return slice(None)
         if len(path) != round:

@@ -18,10 +18,11 @@ import numpy as np
 
 from node.effects import Effect, Lie, Send
 from node.events import Event
-from node.messages import Body, Bundle, Empty, Oral, Signed, SignedOrder
+from node.messages import Body, Bundle, Oral, Signed, SignedOrder
 from node.orders import Brief, Codes, GeneralId, Value
 from node.protocols.oral import values_in_frame
 from node.signatures import SIGNATURE_BYTES, Chains, Signer
+from node.words import body_text
 
 
 class Machine(Protocol):
@@ -49,7 +50,7 @@ class Seat:
     chains: Chains
 
     def chance(self, to: GeneralId, round: int, purpose: str) -> np.random.Generator:
-        """Chance keyed by (seed, sender, receiver, round), never by arrival: same on any backend."""
+        """Chance keyed by (seed, sender, receiver, round), never by arrival."""
         key = f"{purpose}/{self.seed}/{self.me}/{to}/{round}".encode()
         digest = hashlib.blake2b(key, digest_size=16).digest()
         return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
@@ -125,9 +126,8 @@ class Strategy:
         """`send` with another body, or with none, and the lie entered where there is one."""
         if body == send.body:
             return [send]
-        note = Lie(
-            to, send.round, self.describe(send.body), self.describe(body), rule=f"lie:{self.name}"
-        )
+        truth, told = self.describe(send.body, send.round), self.describe(body, send.round)
+        note = Lie(to, send.round, truth, told, rule=f"lie:{self.name}")
         if body is None:
             return [note]
         counted = len(body.orders) if isinstance(body, Signed) else send.messages
@@ -141,26 +141,8 @@ class Strategy:
         padding = (bytes(SIGNATURE_BYTES),) * missing
         return msgspec.structs.replace(signed, signatures=signed.signatures + padding)
 
-    def describe(self, body: Body | Bundle | None) -> str:
-        """A body for people: at most eight values of it."""
-        match body:
-            case None:
-                return "nothing"
-            case Empty():
-                return "nothing to say"
-            case Oral(values):
-                return f"{len(values)} bytes of values" if len(values) > 8 else self._values(values)
-            case Signed(orders):
-                shown = ", ".join(str(order) for order in orders[:8])
-                return shown + (f" and {len(orders) - 8} more" if len(orders) > 8 else "")
-            case Bundle(parts):
-                return "; ".join(self.describe(part) for part in parts[:8])
-
-    def _values(self, packed: bytes) -> str:
-        one = self.domain.packed_bytes(1)
-        if len(packed) != one:
-            return packed.hex()
-        return str(self.domain.value(self.domain.unpack(packed, 1)[0]))
+    def describe(self, body: Body | Bundle | None, round: int) -> str:
+        return "nothing" if body is None else body_text(body, self.seat.brief, round)
 
     def _to_one(self, send: Send, to: GeneralId) -> list[Effect]:
         if not self.trigger.fires(self.seat, to, send.round):
