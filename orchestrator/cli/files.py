@@ -1,4 +1,4 @@
-"""`byzantine validate`, `schema` and `list`: scenarios before they are played, and what there is."""
+"""`byzantine validate`, `schema` and `list`: scenarios before they are played; what there is."""
 
 from __future__ import annotations
 
