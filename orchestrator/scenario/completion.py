@@ -108,6 +108,10 @@ def _complete_rounds(known: Known) -> None:
         )
 
 
+#: What of an entry each of its traitors gets.
+_PLAYED = {"strategy", "params", "when"}
+
+
 def scenario(known: Known, name: str) -> Scenario:
     """The scenario that checked fields spell, complete and with every value as its domain has it.
 
@@ -141,9 +145,9 @@ def _inputs(inputs: Any, n: int, domain: Domain) -> tuple[Value, ...] | None:
 
 def _traitors(entries: Mapping[Any, Entry]) -> tuple[Traitor, ...]:
     found = [
-        Traitor(general=general, strategy=entry.strategy, when=entry.when, **{"with": entry.params})
+        Traitor.model_validate({**entry.model_dump(by_alias=True, include=_PLAYED), "general": who})
         for entry in entries.values()
-        for general in entry.who()
+        for who in entry.who()
     ]
     return tuple(sorted(found, key=lambda traitor: traitor.general))
 

@@ -21,7 +21,6 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.functional_validators import WrapValidator, model_validator
-from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from orchestrator.scenario.document import Node, Path, Unreadable
@@ -104,11 +103,9 @@ class Entry(BaseModel):
 
     model_config = FROZEN
 
-    general: GeneralNumber | SkipJsonSchema[None] = None
-    generals: Annotated[tuple[GeneralNumber, ...], Field(min_length=1)] | SkipJsonSchema[None] = (
-        None
-    )
-    strategy: StrategyName | SkipJsonSchema[None] = None
+    general: GeneralNumber | None = None
+    generals: Annotated[tuple[GeneralNumber, ...], Field(min_length=1)] | None = None
+    strategy: StrategyName | None = None
     params: dict[str, Any] = Field(default_factory=dict, alias="with")
     when: Trigger = Trigger()
 
