@@ -150,9 +150,9 @@ def _traitor(text: str) -> dict[str, Any]:
 
 def _scalars(value: Any) -> Any:
     """Text as YAML 1.2 reads it, so that `--order 10` and `order: 10` are the same."""
-    from orchestrator.scenario import scalar
+    from orchestrator.scenario import core_scalar
 
-    return scalar(value) if isinstance(value, str) else value
+    return core_scalar(value) if isinstance(value, str) else value
 
 
 def _seeding(seed: int | None) -> tuple[str, ...]:

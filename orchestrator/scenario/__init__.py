@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-def _any_parameters(strategy: str, params: Any, brief: Any) -> Iterable[Flaw]:  # noqa: ARG001
+def _any_parameters(strategy: str, params: Any, brief: Any) -> Iterable[Flaw]:
     return ()
 
 
