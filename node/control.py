@@ -155,12 +155,14 @@ def encode(message: Order | Report) -> bytes:
 
 def decode_order(data: bytes) -> Order | None:
     """What the orchestrator said, or None where it is nothing he may say."""
-    return _decoded(_orders, data)
+    order: Order | None = _decoded(_orders, data)
+    return order
 
 
 def decode_report(data: bytes) -> Report | None:
     """What a general answered, or None where it is no answer."""
-    return _decoded(_reports, data)
+    report: Report | None = _decoded(_reports, data)
+    return report
 
 
 def _decoded(decoder: Any, data: bytes) -> Any:

@@ -93,4 +93,20 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
     rule: str
 
 
-Effect: TypeAlias = Send | SetTimer | CancelTimer | Decide | Refuse | Accuse | Note
+class Lie(msgspec.Struct, frozen=True, tag="lie"):
+    """A traitor told `to` something else than his loyal self would have: for his own journal."""
+
+    to: GeneralId
+    round: int
+    truth: str
+    told: str
+    rule: str
+
+
+class Halt(msgspec.Struct, frozen=True, tag="halt"):
+    """The general crashed: nothing will ever come from him again."""
+
+    rule: str
+
+
+Effect: TypeAlias = Send | SetTimer | CancelTimer | Decide | Refuse | Accuse | Note | Lie | Halt

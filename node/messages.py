@@ -64,17 +64,15 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
-    """The start barrier's question: a peer that hears it answers with the same nonce."""
+    """The start barrier's question: a peer of the same run answers it with an Echo."""
 
     run: bytes
-    nonce: bytes
 
 
 class Echo(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
     """The answer to a Probe: the link carries both ways."""
 
     run: bytes
-    nonce: bytes
 
 
 class Conspire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):

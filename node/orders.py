@@ -30,18 +30,14 @@ DOMAIN_VALUES_MAX = 256
 
 
 class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
-    """A domain of named orders. `default` is one of `values`; no two values are equal.
-
-    >>> Enumerated().opposite("attack")
-    'retreat'
-    """
+    """A domain of named orders. `default` is one of `values`; no two values are equal."""
 
     values: tuple[Value, ...] = (RETREAT, ATTACK)
     default: Value = RETREAT
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.values) <= DOMAIN_VALUES_MAX:
-            raise ValueError(f"a domain has 2 to {DOMAIN_VALUES_MAX} values, not {len(self.values)}")
+            raise ValueError(f"a domain has 2 to {DOMAIN_VALUES_MAX} values: {len(self.values)}")
         if len(set(self.values)) != len(self.values):
             raise ValueError("two values of the domain are equal (1, 1.0 and true are one value)")
         if not self.contains(self.default):
@@ -58,9 +54,19 @@ class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
     def contains(self, value: object) -> bool:
         return any(value == known and type(value) is type(known) for known in self.values)
 
-    def opposite(self, value: Value) -> Value:
+    def admitted(self, value: Value) -> Value:
+        """The value as the domain holds it. ValueError where it does not."""
+        if not self.contains(value):
+            known = ", ".join(map(str, self.values[:8]))
+            raise ValueError(f"{value!r} is not in the domain ({known})")
+        return value
+
+    def opposites(self, codes: Codes) -> Codes:
         """The other value where there are two; the next one, cyclically, where there are more."""
-        return self.values[(self.values.index(value) + 1) % len(self.values)]
+        return ((codes.astype(np.uint16) + 1) % len(self.values)).astype(self.dtype)
+
+    def draw(self, chance: np.random.Generator, count: int) -> Codes:
+        return chance.integers(0, len(self.values), count, dtype=np.uint8)
 
     def code(self, value: Value) -> int:
         return self.values.index(value)
@@ -101,11 +107,7 @@ class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
 
 
 class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
-    """The domain of all finite numbers, held as doubles: sensors, clocks, measurements.
-
-    >>> Numbers().read(b'9.0')
-    9.0
-    """
+    """The domain of all finite numbers, held as doubles: sensors, clocks, measurements."""
 
     default: float = 0.0
 
@@ -124,9 +126,18 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
     def contains(self, value: object) -> bool:
         return isinstance(value, float) and math.isfinite(value)
 
-    def opposite(self, value: Value) -> Value:
+    def admitted(self, value: Value) -> Value:
+        """The value as the domain holds it, a double. ValueError where it is no finite number."""
+        if isinstance(value, bool | str) or not math.isfinite(value):
+            raise ValueError(f"{value!r} is no finite number")
+        return float(value)
+
+    def opposites(self, codes: Codes) -> Codes:
         """The negative; 1 for zero, which is its own negative."""
-        return -float(value) if value else 1.0
+        return np.where(codes == 0, 1.0, -codes)
+
+    def draw(self, chance: np.random.Generator, count: int) -> Codes:
+        return chance.uniform(-100.0, 100.0, count)
 
     def code(self, value: Value) -> float:
         return float(value)
@@ -143,10 +154,10 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
     def pack(self, codes: Codes) -> bytes:
         return codes.tobytes()
 
-    def unpack(self, data: bytes, count: int) -> Codes:  # noqa: ARG002 - one shape for every domain
+    def unpack(self, data: bytes, count: int) -> Codes:
         return np.frombuffer(data, dtype=self.dtype)
 
-    def is_padded(self, data: bytes, count: int) -> bool:  # noqa: ARG002
+    def is_padded(self, data: bytes, count: int) -> bool:
         return False
 
     def token(self, value: Value) -> bytes:

@@ -34,7 +34,9 @@ class Signer:
     """One general's signing key, made here and never shown: `repr` gives the public half."""
 
     def __init__(self, secret: bytes | None = None) -> None:
-        self._key = nacl.signing.SigningKey(secret) if secret else nacl.signing.SigningKey.generate()
+        self._key = (
+            nacl.signing.SigningKey(secret) if secret else nacl.signing.SigningKey.generate()
+        )
         self.public = bytes(self._key.verify_key)
 
     def __repr__(self) -> str:
@@ -91,11 +93,8 @@ class Chains:
             if position >= len(signatures):
                 if general not in signers:
                     break
-                signatures.append(
-                    signers[general].sign(CONTEXT_ORDER, _statement(digest, general))
-                )
+                signatures.append(signers[general].sign(CONTEXT_ORDER, _statement(digest, general)))
             digest = _extend(digest, general, signatures[position])
-        # What we signed ourselves needs no verification when it comes back.
         return SignedOrder(order.token, order.signers, tuple(signatures))
 
     def verify(self, order: SignedOrder, instance: int) -> bool:
@@ -104,13 +103,13 @@ class Chains:
             return False
         digest = self._start(order, instance)
         for general, signature in zip(order.signers, order.signatures, strict=True):
+            public = self._publics.get(general)
+            if public is None:
+                return False
             statement = _statement(digest, general)
             digest = _extend(digest, general, signature)
             if digest in self._verified:
                 continue
-            public = self._publics.get(general)
-            if public is None:
-                return False
             self.verifications += 1
             if not verify(public, CONTEXT_ORDER, statement, signature):
                 return False

@@ -1,0 +1,1 @@
+"""The laboratory: it musters generals, hands out roles, collects decisions and judges them."""

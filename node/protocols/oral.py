@@ -76,9 +76,7 @@ class OralMessages:
         rule = "OM-1" if self.rounds > 1 else "OM-0"
         return [Send(self._peers, 1, Oral(self._domain.pack(codes)), messages=1, rule=rule)]
 
-    def _om_2_take(
-        self, round: int, heard: Mapping[GeneralId, Body | Bundle]
-    ) -> list[Effect]:
+    def _om_2_take(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
         """Takes what was said in `round` into a new level; silence and nonsense leave the default.
 
         Of speaker j's array, over paths without j, the paths without me become mine that end in j.
@@ -87,7 +85,7 @@ class OralMessages:
         level = np.full(paths.count(size, round - 1), self._default, dtype=self._domain.dtype)
         refused: list[Effect] = []
         for speaker, body in heard.items():
-            codes = self._read(round, body)
+            codes = read_oral(body, values_in_frame(len(self._peers) + 2, round), self._domain)
             if isinstance(codes, Reason):
                 refused.append(Refuse(speaker, codes, rule="OM-2"))
             elif round == 1:
@@ -101,16 +99,6 @@ class OralMessages:
                 ]
         self._levels.append(level)
         return refused
-
-    def _read(self, round: int, body: Body | Bundle) -> Codes | Reason:
-        """The codes of one relayed level, or why it is no such level."""
-        length = paths.count(len(self._peers), max(round - 2, 0))
-        if not isinstance(body, Oral) or len(body.values) != self._domain.packed_bytes(length):
-            return Reason.BAD_SHAPE
-        if self._domain.is_padded(body.values, length):
-            return Reason.NONCANONICAL
-        codes = self._domain.unpack(body.values, length)
-        return codes if self._domain.are_codes(codes) else Reason.BAD_VALUE
 
     def _om_2_relay(self, round: int) -> list[Send]:
         """My level r - 1 to all other lieutenants: one array; each skips the paths he is on."""
@@ -132,3 +120,23 @@ class OralMessages:
             resolved = majorities(level, votes, self._domain)
         counted = tally(self._domain.value(code) for code in (*self._levels[0], *votes[:, 0]))
         return Decide(value=self._domain.value(resolved[0]), tally=counted, rule="OM-3")
+
+
+def read_oral(body: Body | Bundle, count: int, domain: Domain) -> Codes | Reason:
+    """The `count` codes that a body holds, or why it holds no such thing."""
+    if not isinstance(body, Oral) or len(body.values) != domain.packed_bytes(count):
+        return Reason.BAD_SHAPE
+    if domain.is_padded(body.values, count):
+        return Reason.NONCANONICAL
+    codes = domain.unpack(body.values, count)
+    return codes if domain.are_codes(codes) else Reason.BAD_VALUE
+
+
+def values_in_frame(n: int, round: int) -> int:
+    """How many values an oral frame of `round` holds: the paths of the level that it relays."""
+    return 1 if round <= 2 else paths.count(n - 2, round - 2)
+
+
+def messages(n: int, m: int) -> int:
+    """The paper's messages of OM(m): (n-1) + (n-1)(n-2) + ... to m + 1 factors."""
+    return sum(paths.count(n - 1, factors) for factors in range(1, m + 2))

@@ -53,6 +53,17 @@ def ending(size: int, length: int, rank: int) -> Positions:
     return _grown(size, length, rank, ending, count(size - 2, length - 2))
 
 
+def position(size: int, path: tuple[int, ...]) -> int:
+    """The position of a path of ranks among all `size` lieutenants. ValueError: no such path."""
+    if len(set(path)) != len(path) or not all(0 <= rank < size for rank in path):
+        raise ValueError(f"{path} is no path of distinct lieutenants among {size}")
+    place, weight = 0, 1
+    for step, rank in enumerate(path):
+        place += weight * (rank - sum(earlier < rank for earlier in path[:step]))
+        weight *= size - step
+    return place
+
+
 def labels(size: int, length: int) -> list[tuple[int, ...]]:
     """Every path as ranks among all `size` lieutenants, by position: for people and tests."""
     if length == 0:

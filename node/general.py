@@ -1,0 +1,287 @@
+"""One whole general, still without I/O: keys, machine, journal and ledger, on every backend.
+
+Bytes and time come in, actions go out. A backend carries them: `receive` for each message with the
+sender that its transport proved, `start` when the barrier opens, `wake` when a timer is due.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TypeAlias, assert_never
+
+import msgspec
+
+from node import wire
+from node.control import Muster, Roster
+from node.effects import (
+    Accuse,
+    CancelTimer,
+    Decide,
+    Effect,
+    Halt,
+    Lie,
+    Note,
+    Reason,
+    Refuse,
+    Send,
+    SetTimer,
+)
+from node.events import Event, Received, Started, TimerFired
+from node.journal import (
+    FORMAT,
+    Accused,
+    Began,
+    Closed,
+    Heard,
+    Journal,
+    LedgerLine,
+    Lied,
+    Noted,
+    Opened,
+    Refused,
+    Said,
+    Settled,
+    Woke,
+)
+from node.messages import (
+    Body,
+    Bundle,
+    Conspire,
+    Echo,
+    Frame,
+    Message,
+    Probe,
+    Signed,
+)
+from node.orders import GeneralId, others
+from node.protocols import catalogue
+from node.rounds import Rounds
+from node.signatures import Chains, Signer
+from node.traitors import Machine, Seat, Traitor, strategy_of
+
+#: Refusals of one sender that are entered in the journal one by one; the rest are only counted,
+#: and once as many again were refused his frames are no longer even decoded.
+REFUSALS_ENTERED = 256
+#: Probes of one sender that are answered.
+ECHOES_MAX = 8
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """The same bytes to each of `to`, in that order."""
+
+    to: tuple[GeneralId, ...]
+    data: bytes
+
+
+Action: TypeAlias = Deliver | SetTimer | CancelTimer | Decide
+
+
+class General:
+    """A general of one run. `secret` seeds his signing key; without it he makes one himself."""
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self.signer = Signer(secret)
+        self.journal = Journal()
+        self.ledger: dict[int, LedgerLine] = {}
+        self.refusals: Counter[tuple[GeneralId, Reason]] = Counter()
+        self.decision: Decide | None = None
+        self._refused_of: Counter[GeneralId] = Counter()
+        self._timers: set[str] = set()
+        self._halted = False
+
+    def enlist(self, muster: Muster) -> None:
+        """Learns who is who and what is played. ValueError where the muster makes no sense."""
+        self.me = muster.me
+        self._run = muster.run
+        self._publics = self._checked(muster.roster)
+        self._unheard = set(others(self._publics, self.me))
+        self._role = muster.role
+        self._keys: dict[GeneralId, Signer] = {self.me: self.signer}
+        self._echoes: Counter[GeneralId] = Counter()
+        self._instance = muster.brief.commander or 0
+        protocol = muster.brief.over or muster.brief.protocol
+        self.chains = Chains(muster.run, protocol, self._publics)
+        part = catalogue.build(self.me, muster.brief, self.chains)
+        self._machine: Machine = Rounds(part, muster.brief.delta_s)
+        if muster.role is not None:
+            seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
+            self._machine = Traitor(self._machine, strategy_of(muster.role, seat))
+        self.journal.append(
+            Opened(
+                format=FORMAT,
+                general=self.me,
+                run=muster.run,
+                brief=muster.brief,
+                strategy=muster.role.strategy if muster.role else None,
+            )
+        )
+
+    def muster(self) -> list[Action]:
+        """The barrier's first words: a probe to each peer, and a traitor's key to his coalition."""
+        if not self._unheard:
+            return []
+        actions: list[Action] = [self._deliver(tuple(sorted(self._unheard)), Probe(self._run))]
+        if conspirators := self._conspirators():
+            secret = self.signer.secret_for_coalition()
+            actions.append(self._deliver(conspirators, Conspire(self._run, secret)))
+        return actions
+
+    @property
+    def missing(self) -> tuple[GeneralId, ...]:
+        """Peers that have not answered, or traitors whose key is owed to this one."""
+        return tuple(sorted(self._unheard | (set(self._conspirators()) - self._keys.keys())))
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.missing
+
+    @property
+    def is_done(self) -> bool:
+        """Decided and no timer left, or crashed: nothing more will come from here."""
+        return self._halted or (self.decision is not None and not self._timers)
+
+    def start(self, at_s: float) -> list[Action]:
+        self.journal.append(Began(at_s))
+        return self._act(Started(at_s))
+
+    def wake(self, name: str, at_s: float) -> list[Action]:
+        """A timer that this general had set is due."""
+        if name not in self._timers:
+            return []
+        self._timers.discard(name)
+        self.journal.append(Woke(at_s, name))
+        return self._act(TimerFired(name))
+
+    def receive(self, sender: GeneralId, data: bytes, at_s: float) -> list[Action]:
+        """One message from the sender that the transport proved. Total: any bytes will do."""
+        if self._refused_of[sender] >= 2 * REFUSALS_ENTERED:
+            self.refusals[sender, Reason.QUOTA] += 1
+            return []
+        message = wire.decode(data)
+        if isinstance(message, wire.Malformed):
+            return self._refuse(sender, message.reason, "A1")
+        if message.run != self._run:
+            return self._refuse(sender, Reason.WRONG_RUN, "A4")
+        match message:
+            case Frame():
+                self.journal.append(Heard(at_s, sender, data))
+                return self._act(Received(sender, message))
+            case Probe():
+                return self._answer(sender)
+            case Echo():
+                self._unheard.discard(sender)
+                return []
+            case Conspire():
+                return self._conspire(sender, message)
+            case _:
+                assert_never(message)
+
+    def close(self) -> None:
+        """Ends the journal under this general's signature; nothing is entered afterwards."""
+        if self.journal.is_closed:
+            return
+        ending = Closed(
+            refusals=tuple((g, r, c) for (g, r), c in sorted(self.refusals.items())),
+            ledger=tuple(line for _, line in sorted(self.ledger.items())),
+            verifications=self.chains.verifications,
+            signature=b"",
+        )
+        self.journal.close(self.signer, self._run, ending)
+
+    def _checked(self, roster: Roster) -> dict[GeneralId, bytes]:
+        """The roster's signing keys by general, his own among them."""
+        publics = roster.signing_publics()
+        if publics.get(self.me) != self.signer.public:
+            raise ValueError(f"the roster does not hold general {self.me}'s own key")
+        return publics
+
+    def _conspirators(self) -> tuple[GeneralId, ...]:
+        return others(self._role.coalition, self.me) if self._role else ()
+
+    def _conspire(self, sender: GeneralId, message: Conspire) -> list[Action]:
+        """Another traitor's signing key, if it is his and he is of this coalition."""
+        if sender not in self._conspirators() or len(message.secret) != 32:
+            return self._refuse(sender, Reason.NOT_AWAITED, "A4")
+        signer = Signer(message.secret)
+        if signer.public != self._publics[sender]:
+            return self._refuse(sender, Reason.BAD_SIGNATURE, "A4")
+        self._keys[sender] = signer
+        return []
+
+    def _answer(self, sender: GeneralId) -> list[Action]:
+        self._echoes[sender] += 1
+        if self._echoes[sender] > ECHOES_MAX:
+            return self._refuse(sender, Reason.QUOTA, "A1")
+        return [self._deliver((sender,), Echo(self._run))]
+
+    def _act(self, event: Event) -> list[Action]:
+        """Hands an event to the machine and carries out what it asks."""
+        actions: list[Action] = []
+        if not self._halted:
+            for effect in self._machine.on_event(event):
+                self._perform(effect, actions)
+        return actions
+
+    def _perform(self, effect: Effect, actions: list[Action]) -> None:
+        match effect:
+            case Send():
+                actions.append(self._send(effect))
+            case SetTimer(name):
+                self._timers.add(name)
+                actions.append(effect)
+            case CancelTimer(name):
+                if name in self._timers:
+                    self._timers.discard(name)
+                    actions.append(effect)
+            case Decide(value, tally, rule):
+                self.decision = effect
+                self.journal.append(Settled(value, tally, rule))
+                actions.append(effect)
+            case Refuse(sender, reason, rule):
+                self._refuse(sender, reason, rule)
+            case Accuse(culprit, instance, proof, rule):
+                self.journal.append(Accused(culprit, instance, proof, rule))
+            case Note(text, rule):
+                self.journal.append(Noted(text, rule))
+            case Lie(to, round, truth, told, rule):
+                self.journal.append(Lied(to, round, truth, told, rule))
+            case Halt(rule):
+                self._halted = True
+                self._timers.clear()
+                self.journal.append(Noted("crashed", rule))
+            case _:
+                assert_never(effect)
+
+    def _send(self, send: Send) -> Deliver:
+        """Signs what is to be signed, enters it in ledger and journal, and lets it go."""
+        body = send.body
+        if isinstance(body, Bundle):
+            signed = tuple(self._signed(part, i) for i, part in enumerate(body.parts))
+            frame = Frame(self._run, send.round, Bundle(signed))
+        else:
+            frame = Frame(self._run, send.round, self._signed(body, self._instance))
+        data = wire.encode(frame)
+        entry = self.ledger.setdefault(send.round, LedgerLine(send.round))
+        entry.messages += send.messages * len(send.to)
+        entry.frames += len(send.to)
+        entry.bytes += len(data) * len(send.to)
+        self.journal.append(Said(send.to, send.round, send.messages, send.rule, data))
+        return Deliver(send.to, data)
+
+    def _signed(self, body: Body, instance: int) -> Body:
+        """A body whose orders bear every signature that this general can give."""
+        if not isinstance(body, Signed):
+            return body
+        return Signed(
+            tuple(self.chains.complete(order, instance, self._keys) for order in body.orders)
+        )
+
+    def _refuse(self, sender: GeneralId, reason: Reason, rule: str) -> list[Action]:
+        self.refusals[sender, reason] += 1
+        self._refused_of[sender] += 1
+        if self._refused_of[sender] <= REFUSALS_ENTERED:
+            self.journal.append(Refused(sender, reason, rule))
+        return []
+
+    def _deliver(self, to: tuple[GeneralId, ...], message: Message) -> Deliver:
+        return Deliver(to, wire.encode(message))

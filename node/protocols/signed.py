@@ -1,0 +1,166 @@
+"""SM(m): agreement with signed messages (Lamport, Shostak, Pease 1982, section 4).
+
+SM-1  The commander signs and sends his order v:0 to every lieutenant.
+SM-2  Lieutenant i, on v:0 and nothing yet, sets V = {v} and sends v:0:i to all others; on
+      v:0:j1..jk with v not in V, adds v and, if k < m, sends v:0:j1..jk:i to those not on it.
+SM-3  When no more can come, obey choice(V).
+
+A round-r order carries exactly r distinct signatures: the commander's first, the link's sender's
+last, never the receiver's. Two values are enough: with two, choice is fixed (Dolev, Strong 1983).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from node.effects import Accuse, Decide, Effect, Note, Reason, Refuse, Send
+from node.messages import Body, Bundle, Empty, Signed, SignedOrder
+from node.orders import Domain, GeneralId, Value, others
+from node.quorums import choice, lockstep_rounds
+
+#: Values kept and relayed.
+VALUES_KEPT = 2
+
+
+class SignedMessages:
+    """One general's part in SM(m). The instance is the commander's id.
+
+    `verify(order, instance)` says whether every signature of a chain is good.
+    """
+
+    def __init__(
+        self,
+        *,
+        me: GeneralId,
+        n: int,
+        m: int,
+        commander: GeneralId,
+        domain: Domain,
+        verify: Callable[[SignedOrder, int], bool],
+        order: Value | None = None,
+    ) -> None:
+        self.rounds = lockstep_rounds(m)
+        self._me = me
+        self._n = n
+        self._commander = commander
+        self._domain = domain
+        self._verify = verify
+        self._order = order
+        self._peers = others(range(n), commander, me)
+        #: V, with the order that brought each value; at most two.
+        self._accepted: list[tuple[Value, SignedOrder]] = []
+        #: How many of V were accepted before the round that is being played.
+        self._relayed = 0
+
+    def speakers(self, round: int) -> frozenset[GeneralId]:
+        if self._me == self._commander:
+            return frozenset()
+        return frozenset([self._commander] if round == 1 else self._peers)
+
+    def say(self, round: int) -> list[Send]:
+        if self._me == self._commander:
+            return self._sm_1_order() if round == 1 else []
+        return self._sm_2_relay(round) if round > 1 else []
+
+    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+        effects: list[Effect] = []
+        for speaker, body in heard.items():
+            if isinstance(body, Signed):
+                effects += self._sm_2_accept(round, speaker, body)
+            elif not isinstance(body, Empty):
+                effects.append(Refuse(speaker, Reason.BAD_SHAPE, rule="SM-2"))
+        return effects
+
+    def decide(self) -> Decide:
+        return self._sm_3_choice()
+
+    def _sm_1_order(self) -> list[Send]:
+        assert self._order is not None
+        order = SignedOrder(self._domain.token(self._order), (self._me,), ())
+        self._accepted.append((self._order, order))
+        return [Send(self._peers, 1, Signed((order,)), messages=1, rule="SM-1")]
+
+    def _sm_2_accept(self, round: int, speaker: GeneralId, body: Signed) -> list[Effect]:
+        """Takes what is new and well signed into V.
+
+        One bad signature proves that its sender never was loyal, so the rest of the frame is left
+        unread: it bounds what a flood of bogus chains can cost.
+        """
+        effects: list[Effect] = []
+        for order in body.orders:
+            fault = self._fault(round, speaker, order)
+            value = self._domain.read(order.token) if fault is None else None
+            if fault is None and value is None:
+                fault = Reason.BAD_VALUE
+            if fault is None and self._is_known(value):
+                continue
+            if fault is None and not self._verify(order, self._commander):
+                fault = Reason.BAD_SIGNATURE
+            if fault is not None:
+                effects.append(Refuse(speaker, fault, rule="SM-2"))
+            if fault is Reason.BAD_SIGNATURE:
+                break
+            if fault is None and value is not None:
+                effects += self._add(value, order)
+        return effects
+
+    def _fault(self, round: int, speaker: GeneralId, order: SignedOrder) -> Reason | None:
+        """What is wrong with the chain's signers in this round, before any costly check."""
+        signers = order.signers
+        if len(order.signatures) != len(signers) or not signers:
+            return Reason.BAD_SHAPE
+        if signers[0] != self._commander:
+            return Reason.NOT_COMMANDER
+        if not all(0 <= signer < self._n for signer in signers):
+            return Reason.UNKNOWN_SIGNER
+        if len(set(signers)) != len(signers):
+            return Reason.REPEATED_SIGNER
+        if len(signers) != round:
+            return Reason.CHAIN_LENGTH
+        if self._me in signers:
+            return Reason.SELF_IN_CHAIN
+        return Reason.NOT_SENDER if signers[-1] != speaker else None
+
+    def _is_known(self, value: Value | None) -> bool:
+        kept = self._accepted
+        return len(kept) == VALUES_KEPT or any(value == known for known, _ in kept)
+
+    def _add(self, value: Value, order: SignedOrder) -> list[Effect]:
+        self._accepted.append((value, order))
+        effects: list[Effect] = [Note(f"accepted {order}", rule="SM-2")]
+        if len(self._accepted) == VALUES_KEPT:
+            effects.append(self._proof())
+        return effects
+
+    def _proof(self) -> Accuse:
+        """Two values under the commander's own signature: he signed both, and nobody else could."""
+        first, second = (
+            SignedOrder(order.token, order.signers[:1], order.signatures[:1])
+            for _, order in self._accepted
+        )
+        return Accuse(self._commander, self._commander, (first, second), rule="SM-2")
+
+    def _sm_2_relay(self, round: int) -> list[Send]:
+        """What the last round added to V, under my name, to each lieutenant not on the chain."""
+        fresh = [order for _, order in self._accepted[self._relayed :]]
+        self._relayed = len(self._accepted)
+        audiences: dict[tuple[SignedOrder, ...], list[GeneralId]] = {}
+        for peer in self._peers:
+            news = tuple(order for order in fresh if peer not in order.signers)
+            audiences.setdefault(news, []).append(peer)
+        return [
+            Send(tuple(peers), round, self._under_my_name(news), len(news), rule="SM-2")
+            for news, peers in audiences.items()
+        ]
+
+    def _under_my_name(self, orders: tuple[SignedOrder, ...]) -> Signed | Empty:
+        if not orders:
+            return Empty()
+        return Signed(
+            tuple(SignedOrder(o.token, (*o.signers, self._me), o.signatures) for o in orders)
+        )
+
+    def _sm_3_choice(self) -> Decide:
+        values = [value for value, _ in self._accepted]
+        counted = tuple((value, 1) for value in sorted(values, key=str))
+        return Decide(value=choice(values, self._domain), tally=counted, rule="SM-3")

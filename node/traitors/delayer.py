@@ -1,0 +1,40 @@
+"""Holds his frames back until their round is over."""
+
+from __future__ import annotations
+
+from node.effects import Effect, Lie, Send, SetTimer
+from node.events import Event, Started, TimerFired
+from node.orders import GeneralId
+from node.traitors.traitor import Power, Seat, Strategy
+
+
+class Delayer(Strategy):
+    """`late_ms`: how long after the round's deadline a frame leaves; negative is before it."""
+
+    summary = "holds each frame until late_ms after its round's deadline"
+    powers = frozenset({Power.DELAY})
+
+    def __init__(self, seat: Seat, *, late_ms: float = 50.0) -> None:
+        super().__init__(seat)
+        self._late_s = late_ms / 1000
+        self._started_s = 0.0
+        self._held: dict[str, Send] = {}
+
+    def on_event(self, event: Event, effects: list[Effect]) -> list[Effect]:
+        match event:
+            case Started(at_s):
+                self._started_s = at_s
+            case TimerFired(name) if name in self._held:
+                return [self._held.pop(name)]
+            case _:
+                pass
+        return super().on_event(event, effects)
+
+    def tell(self, send: Send, to: GeneralId) -> list[Effect]:
+        name = f"delayer/{send.round}/{to}"
+        self._held[name] = send
+        due_s = self._started_s + send.round * self.seat.brief.delta_s + self._late_s
+        rule = f"lie:{self.name}"
+        truth = self.describe(send.body, send.round)
+        lie = Lie(to, send.round, truth, "the same, late", rule=rule)
+        return [lie, SetTimer(name, due_s, rule=rule)]

@@ -1,0 +1,105 @@
+"""Says exactly what a table prescribes: which value, to whom, in which round, along which path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from node.effects import Effect, Send
+from node.messages import Body, Oral, Signed
+from node.orders import GeneralId, Value
+from node.protocols import paths
+from node.protocols.oral import values_in_frame
+from node.traitors.traitor import Power, Seat, Strategy
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the table; what it leaves out matches everything.
+
+    `say`: the value, or null for silence. `path`: of an oral value, the generals it came by, the
+    commander first and the speaker last. `chain`: the exact signers of a signed order, which then
+    replaces the orders that would have been sent; of several such lines, all are sent. `instance`:
+    under interactive consistency, whose value it is.
+    """
+
+    say: Value | None
+    round: int | None = None
+    to: int | tuple[GeneralId, ...] | None = None
+    path: tuple[GeneralId, ...] | None = None
+    chain: tuple[GeneralId, ...] | None = None
+    instance: GeneralId | None = None
+
+    def matches(self, to: GeneralId, round: int) -> bool:
+        audience = (self.to,) if isinstance(self.to, int) else self.to
+        return self.round in (None, round) and (audience is None or to in audience)
+
+
+class Script(Strategy):
+    summary = "says what a table prescribes: lines: [{round: 2, to: 1, path: [0, 3], say: retreat}]"
+    powers = frozenset({Power.ALTER, Power.WITHHOLD, Power.SIGN})
+
+    def __init__(self, seat: Seat, *, lines: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(seat)
+        self._lines: list[Line] = []
+        for number, fields in enumerate(lines, start=1):
+            try:
+                self._lines.append(self._checked(msgspec.convert(fields, Line)))
+            except (msgspec.ValidationError, ValueError) as fault:
+                raise ValueError(f"line {number} of the script: {fault}") from None
+
+    def tell(self, send: Send, to: GeneralId) -> list[Effect]:
+        lines = [line for line in self._lines if line.matches(to, send.round)]
+        if any(line.say is None for line in lines):
+            return self.substitute(send, to, None)
+        return super().tell(send, to)
+
+    def alter(self, body: Body, to: GeneralId, round: int, instance: int) -> Body:
+        lines = [
+            line
+            for line in self._lines
+            if line.matches(to, round) and line.instance in (None, instance)
+        ]
+        chains = [line for line in lines if line.chain is not None and line.say is not None]
+        if chains:
+            return Signed(
+                tuple(self.order(line.say, line.chain or (), instance) for line in chains)  # type: ignore[arg-type]
+            )
+        for line in lines:
+            body = self._retold(body, line, round, instance)
+        return body
+
+    def _checked(self, line: Line) -> Line:
+        if line.say is None:
+            return line
+        if line.chain is None:
+            return msgspec.structs.replace(line, say=self.domain.admitted(line.say))
+        return line
+
+    def _retold(self, body: Body, line: Line, round: int, instance: int) -> Body:
+        """The body with the line's value in place of all values, or of the one on its path."""
+        assert line.say is not None
+        match body:
+            case Oral(values):
+                codes = self.domain.unpack(values, values_in_frame(self.seat.brief.n, round)).copy()
+                where = self._position(line.path, round, instance)
+                codes[where] = self.domain.code(line.say)
+                return Oral(self.domain.pack(codes))
+            case Signed(orders):
+                token = self.domain.token(line.say)
+                return Signed(tuple(msgspec.structs.replace(o, token=token) for o in orders))
+            case _:
+                return body
+
+    def _position(
+        self, path: tuple[GeneralId, ...] | None, round: int, commander: GeneralId
+    ) -> slice | int:
+        """Where a path's value stands in my frame of this round: nowhere if of another length."""
+        if path is None or round <= 1:
+            return slice(None)
+        if len(path) != round:
+            return slice(0)
+        me = self.seat.me
+        ranks = tuple(g - (g > commander) - (g > me) for g in path[1:-1])
+        return paths.position(self.seat.brief.n - 2, ranks)

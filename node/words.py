@@ -1,0 +1,56 @@
+"""What generals say, in words: for logs, journals and people. Bounded, whatever a peer sent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from node.messages import Body, Bundle, Empty, Oral, Signed
+from node.orders import Brief, Domain
+from node.protocols.oral import read_oral, values_in_frame
+
+#: Values, orders or instances that are spelt out; of more, only how many.
+SPELT_MAX = 8
+#: Characters of one value that are shown.
+VALUE_CHARACTERS_MAX = 40
+
+
+def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
+    """A body in words: its values, its signed orders, or its parts by instance."""
+    match body:
+        case Empty():
+            return "nothing to say"
+        case Oral():
+            return _oral_text(body, brief.domain, values_in_frame(brief.n, round))
+        case Signed(orders):
+            return _listed([safe(str(order)) for order in orders], "orders")
+        case Bundle(parts):
+            texts = [f"{i}: {body_text(part, brief, round)}" for i, part in enumerate(parts)]
+            return _listed(texts, "instances", "; ")
+
+
+def safe(text: str) -> str:
+    """Text from elsewhere as one harmless line: no control characters, not too long."""
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    if len(shown) <= VALUE_CHARACTERS_MAX:
+        return shown
+    return f"{shown[:VALUE_CHARACTERS_MAX]}... ({len(text)} characters)"
+
+
+def _oral_text(body: Oral, domain: Domain, count: int) -> str:
+    codes = read_oral(body, count, domain)
+    if isinstance(codes, str):
+        return f"{len(body.values)} bytes ({codes.value})"
+    if count <= SPELT_MAX:
+        return ", ".join(safe(str(domain.value(code))) for code in codes)
+    different, times = np.unique(codes, return_counts=True)
+    counted = [
+        f"{times[i]} {safe(str(domain.value(different[i])))}"
+        for i in np.argsort(-times)[:SPELT_MAX]
+    ]
+    more = f" and {len(different) - SPELT_MAX} more" if len(different) > SPELT_MAX else ""
+    return f"{count} values: {', '.join(counted)}{more}"
+
+
+def _listed(texts: list[str], noun: str, separator: str = ", ") -> str:
+    shown = separator.join(texts[:SPELT_MAX])
+    return shown if len(texts) <= SPELT_MAX else f"{shown} and {len(texts) - SPELT_MAX} more {noun}"

@@ -1,0 +1,87 @@
+"""Who plays whom: a scenario made into a part for each general."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node import wire
+from node.control import Role
+from node.orders import Brief, GeneralId
+from node.protocols import catalogue
+from node.signatures import Chains
+from node.traitors import Seat, strategy_of
+from orchestrator.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one general is told: his brief, and his role if he is a traitor."""
+
+    general: GeneralId
+    brief: Brief
+    role: Role | None
+
+
+@dataclass(frozen=True)
+class Cast:
+    """All parts of one run, in ascending order, and what the run id commits to."""
+
+    parts: tuple[Part, ...]
+    scenario: bytes
+    seed: int
+
+    @property
+    def n(self) -> int:
+        return len(self.parts)
+
+
+def cast(scenario: Scenario) -> Cast:
+    """Hands out the parts. ValueError where the run cannot be played at all."""
+    parts = tuple(_part(scenario, general) for general in range(scenario.n))
+    needed = catalogue.frame_bytes(parts[0].brief)
+    if needed > wire.FRAME_BYTES_MAX:
+        raise ValueError(
+            f"a frame would take {needed} bytes, more than the {wire.FRAME_BYTES_MAX} that "
+            "generals accept: take a smaller m, or a domain of two values"
+        )
+    return Cast(parts, scenario.resolved_yaml().encode(), scenario.seed)
+
+
+def check_role(role: Role, brief: Brief, general: GeneralId) -> str | None:
+    """What is wrong with a traitor's strategy, parameters or trigger; None where nothing is."""
+    try:
+        strategy_of(role, Seat(general, brief, 0, {}, Chains(bytes(32), brief.protocol, {})))
+    except ValueError as fault:
+        return str(fault)
+    return None
+
+
+def _part(scenario: Scenario, general: GeneralId) -> Part:
+    return Part(general, brief_of(scenario, general), _role(scenario, general))
+
+
+def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
+    has_commander = catalogue.PROTOCOLS[scenario.protocol].has_commander
+    return Brief(
+        protocol=scenario.protocol,
+        n=scenario.n,
+        m=scenario.m,
+        commander=scenario.commander if has_commander else None,
+        over=scenario.over,
+        combiner=scenario.combiner,
+        domain=scenario.domain,
+        value=scenario.input_of(general),
+        delta_s=scenario.delta_s,
+    )
+
+
+def _role(scenario: Scenario, general: GeneralId) -> Role | None:
+    for traitor in scenario.traitors:
+        if general in traitor.generals:
+            return Role(
+                strategy=traitor.strategy,
+                params=traitor.params,
+                trigger=traitor.trigger,
+                coalition=tuple(sorted(scenario.faulty)) if scenario.coalition else (),
+            )
+    return None

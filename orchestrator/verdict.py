@@ -1,0 +1,217 @@
+"""What a run's promises came to: held, broken, vacuous or unknown, and whether they were owed.
+
+Pure functions of the brief, the faulty, the inputs and the decisions. IC1 and IC2 are the paper's
+(section 1), over the loyal generals; termination is that every loyal general decides.
+
+A decision that combines n values has its own reading of IC2, since no commander gave an order:
+of a vector, each loyal general's entry is his own value; of a median, it lies within what loyal
+generals measured; of a majority, it is the loyal generals' value where they all have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from node.orders import Brief, Combiner, Decision, GeneralId, Value
+from node.protocols import catalogue
+
+
+class Status(StrEnum):
+    HELD = "held"
+    BROKEN = "broken"
+    VACUOUS = "vacuous"
+    UNKNOWN = "unknown"
+
+
+class Outcome(StrEnum):
+    PASS = "pass"
+    VIOLATION = "violation"
+    OUT_OF_MODEL = "out-of-model"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Property:
+    """One promise: what became of it, and why, in a few words."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one run. `not_owed`: why its promises were not owed; None where they were."""
+
+    outcome: Outcome
+    properties: Mapping[str, Property]
+    faulty: tuple[GeneralId, ...]
+    not_owed: str | None
+
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        broken = [f"{name.upper()}: {p.reason}" for name, p in self._with(Status.BROKEN)]
+        open_ = [f"{name.upper()}: {p.reason}" for name, p in self._with(Status.UNKNOWN)]
+        if broken:
+            owed = f"not owed: {self.not_owed}" if self.not_owed else "owed, and broken"
+            return f"broken ({'; '.join(broken)}); {owed}"
+        if open_:
+            return f"unknown ({'; '.join(open_)})"
+        return "every promise held" + (
+            f", though not owed: {self.not_owed}" if self.not_owed else ""
+        )
+
+    def _with(self, status: Status) -> list[tuple[str, Property]]:
+        return [(name, p) for name, p in self.properties.items() if p.status is status]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What there is to judge. `decisions` lacks a general who is lost, and maps one to None who
+    ended without deciding; `inputs` are the generals' own values, the commander's his order."""
+
+    brief: Brief
+    faulty: frozenset[GeneralId]
+    inputs: Mapping[GeneralId, Value]
+    decisions: Mapping[GeneralId, Decision | None]
+
+    @property
+    def loyal(self) -> tuple[GeneralId, ...]:
+        return tuple(g for g in range(self.brief.n) if g not in self.faulty)
+
+    @property
+    def obeying(self) -> tuple[GeneralId, ...]:
+        """The loyal lieutenants; all loyal generals where there is no commander."""
+        return tuple(g for g in self.loyal if g != self.brief.commander)
+
+
+def judge(case: Case) -> Verdict:
+    properties = {"ic1": ic1(case), "ic2": ic2(case), "termination": termination(case)}
+    statuses = {p.status for p in properties.values()}
+    not_owed = why_not_owed(case)
+    if Status.BROKEN in statuses:
+        outcome = Outcome.OUT_OF_MODEL if not_owed else Outcome.VIOLATION
+    elif Status.UNKNOWN in statuses:
+        outcome = Outcome.UNKNOWN
+    else:
+        outcome = Outcome.PASS
+    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed)
+
+
+def why_not_owed(case: Case) -> str | None:
+    """Why the protocol promises nothing here: too many traitors, or too few generals."""
+    brief = case.brief
+    if len(case.faulty) > brief.m:
+        return f"faulty generals {_set(case.faulty)} outnumber m = {brief.m}"
+    needed = catalogue.generals_min(brief)
+    if case.faulty and needed >= catalogue.NEVER:
+        return "a single exchange promises nothing once there is a traitor"
+    if case.faulty and brief.n < needed:
+        return f"n = {brief.n} is below {needed}, which m = {brief.m} needs"
+    return None
+
+
+def ic1(case: Case) -> Property:
+    """IC1: all loyal lieutenants obey the same order."""
+    if len(case.obeying) < 2:
+        return Property(Status.VACUOUS, "fewer than two loyal generals have to agree")
+    known = _known(case, case.obeying)
+    for general, decision in known:
+        first, other = known[0]
+        if decision != other:
+            told = f"{first} decides {text(other)} and {general} {text(decision)}"
+            return Property(Status.BROKEN, told)
+    if len(known) < len(case.obeying):
+        return _unknown(case, case.obeying)
+    return Property(Status.HELD, f"all decide {text(known[0][1])}")
+
+
+def ic2(case: Case) -> Property:
+    """IC2: if the commander is loyal, every loyal lieutenant obeys his order."""
+    if case.brief.commander is None:
+        return _validity(case)
+    if case.brief.commander in case.faulty:
+        return Property(Status.VACUOUS, "the commander is a traitor")
+    if not case.obeying:
+        return Property(Status.VACUOUS, "no lieutenant is loyal")
+    order = case.inputs[case.brief.commander]
+    return _each(case, lambda decision: decision == order, f"the order was {text(order)}")
+
+
+def termination(case: Case) -> Property:
+    """Every loyal general decides."""
+    if not case.loyal:
+        return Property(Status.VACUOUS, "no general is loyal")
+    stuck = [g for g in case.loyal if g in case.decisions and case.decisions[g] is None]
+    if stuck:
+        return Property(Status.BROKEN, f"{_list(stuck)} never decided")
+    if any(g not in case.decisions for g in case.loyal):
+        return _unknown(case, case.loyal)
+    return Property(Status.HELD, "every loyal general decided")
+
+
+def text(decision: object) -> str:
+    """A value or a vector for people: whole numbers without their point."""
+    if isinstance(decision, tuple | list):
+        return "(" + ", ".join(map(text, decision)) + ")"
+    if decision is None:
+        return "nothing"
+    if isinstance(decision, float) and decision.is_integer():
+        return str(int(decision))
+    return str(decision)
+
+
+def _validity(case: Case) -> Property:
+    """IC2 where everyone commanded once: what loyal generals said counts for what it is."""
+    own = {g: case.inputs[g] for g in case.loyal}
+    if not own:
+        return Property(Status.VACUOUS, "no general is loyal")
+    match case.brief.combiner:
+        case Combiner.VECTOR:
+            return _each(case, lambda v: _holds(v, own), "an entry of a loyal general is not his")
+        case Combiner.MEDIAN:
+            codes = [case.brief.domain.code(value) for value in own.values()]
+            return _each(
+                case,
+                lambda v: min(codes) <= case.brief.domain.code(v) <= max(codes),  # type: ignore[arg-type]
+                "the median leaves what loyal generals measured",
+            )
+        case Combiner.MAJORITY:
+            if len(set(own.values())) > 1:
+                return Property(Status.VACUOUS, "the loyal generals differ themselves")
+            common = next(iter(own.values()))
+            return _each(case, lambda v: v == common, f"all loyal said {text(common)}")
+
+
+def _holds(vector: Decision, own: Mapping[GeneralId, Value]) -> bool:
+    return isinstance(vector, tuple) and all(vector[g] == value for g, value in own.items())
+
+
+def _each(case: Case, test: Callable[[Decision], bool], wanted: str) -> Property:
+    """Held if every obeying general's decision passes the test."""
+    known = _known(case, case.obeying)
+    for general, decision in known:
+        if not test(decision):
+            return Property(Status.BROKEN, f"{wanted}, but {general} decides {text(decision)}")
+    if len(known) < len(case.obeying):
+        return _unknown(case, case.obeying)
+    return Property(Status.HELD, "every loyal general's decision complies")
+
+
+def _known(case: Case, generals: Sequence[GeneralId]) -> list[tuple[GeneralId, Decision]]:
+    found = [(g, case.decisions.get(g)) for g in generals]
+    return [(g, decision) for g, decision in found if decision is not None]
+
+
+def _unknown(case: Case, generals: Sequence[GeneralId]) -> Property:
+    missing = [g for g in generals if case.decisions.get(g) is None]
+    return Property(Status.UNKNOWN, f"the decision of {_list(missing)} is missing")
+
+
+def _list(generals: Sequence[GeneralId]) -> str:
+    return ", ".join(map(str, generals))
+
+
+def _set(generals: frozenset[GeneralId]) -> str:
+    return "{" + _list(sorted(generals)) + "}"
