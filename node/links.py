@@ -102,7 +102,7 @@ class Gate:
         self._socket.linger = 0
         self._socket.rcvhwm = 0
         self._socket.bind(ZAP_ENDPOINT)
-        self.fd: int = self._socket.get(zmq.FD)
+        self.fd = descriptor(self._socket)
 
     def serve(self, requests_max: int) -> bool:
         """Answers waiting requests; whether there may be more of them."""
@@ -118,7 +118,7 @@ class Gate:
         self._socket.close()
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
-        """The reply to one request. Total: a handler that raises would hang all later handshakes."""
+        """The reply to one request. Total: a handler that raises hangs all later handshakes."""
         key = request[6] if len(request) == 7 and request[5] == b"CURVE" else b""
         try:
             verdict = self._admits(key)
@@ -152,9 +152,9 @@ class Field:
         self._pull = self._bind(settings)
         self._recv = self._pull.recv
         self._alarm = self._watch()
-        self.fd: int = self._pull.get(zmq.FD)
+        self.fd = descriptor(self._pull)
         self.gate_fd = self._gate.fd
-        self.alarm_fd: int = self._alarm.get(zmq.FD)
+        self.alarm_fd = descriptor(self._alarm)
 
     def deploy(self, me: GeneralId, roster: Roster) -> None:
         """Lets the roster's generals in and starts a connection to each, the next one first.
@@ -304,12 +304,12 @@ class Control:
         # A link that is down has no queue, so that `is_up` tells the truth.
         self._socket.immediate = True
         self._socket.connect(settings.headquarters)
-        self.fd: int = self._socket.get(zmq.FD)
+        self.fd = descriptor(self._socket)
 
     @property
     def is_up(self) -> bool:
         """Whether the orchestrator's key is proven and the connection stands."""
-        return bool(self._socket.get(zmq.EVENTS) & zmq.POLLOUT)
+        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT)
 
     def report(self, report: Report) -> bool:
         """Hands a report over; whether there was a link to carry it."""
@@ -345,6 +345,11 @@ def guard(socket: zmq.Socket[bytes], domain: bytes, secret: bytes, bytes_max: in
     socket.handshake_ivl = HANDSHAKE_MS
     socket.backlog = BACKLOG
     socket.linger = 0
+
+
+def descriptor(socket: zmq.Socket[bytes]) -> int:
+    """What to poll. It tells that something changed; reading until nothing is left tells what."""
+    return int(socket.get(zmq.FD))
 
 
 def bind(socket: zmq.Socket[bytes], host: str, port_first: int, ports: int) -> int:

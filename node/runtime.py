@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from node.chronicle import Chronicle
+import msgspec
+
 from node.control import (
     Collect,
     Decided,
@@ -31,7 +32,9 @@ from node.control import (
 )
 from node.effects import CancelTimer, Decide, SetTimer
 from node.general import Action, Deliver, General
-from node.links import LINK_FRAMES_MAX, Control, Field
+from node.links import LINK_FRAMES_MAX, Control, Field, TransportError, Trouble
+from node.logs import Log
+from node.orders import Decision, GeneralId, Value
 from node.settings import Settings
 
 #: Frames that are heard before timers and the orchestrator have their turn.
@@ -39,7 +42,6 @@ FRAMES_PER_TURN: Final = 256
 REQUESTS_PER_TURN: Final = 32
 #: Nothing happened for so long, in milliseconds: there is time for the log.
 IDLE_MS: Final = 5
-LINES_PER_TURN: Final = 32
 #: Lines that are still written once the end has come.
 LAST_LINES_MAX: Final = 10_000
 #: A journal travels in pieces of about so many bytes.
@@ -50,6 +52,15 @@ LINGER_MS: Final = 200
 STATUS_DISBANDED: Final = 0
 STATUS_FAILED: Final = 1
 STATUS_ORPHANED: Final = 3
+STATUS_NOWHERE: Final = 4
+
+#: What the orchestrator can say of a general who ended early.
+STATUSES: Final = {
+    STATUS_DISBANDED: "it was told to end",
+    STATUS_FAILED: "it failed",
+    STATUS_ORPHANED: "it lost the orchestrator",
+    STATUS_NOWHERE: "it could not listen on a port",
+}
 
 
 class Dismissed(Exception):  # noqa: N818 - no error: the general was told to go
@@ -63,17 +74,20 @@ def play(settings: Settings, lifeline: int | None = None) -> int:
     """
     signal.signal(signal.SIGTERM, _dismiss)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the orchestrator's to handle.
-    chronicle = Chronicle()
+    log = Log()
     runtime = None
     try:
-        runtime = Runtime(settings, chronicle, lifeline)
+        runtime = Runtime(settings, log, lifeline)
         return runtime.run()
     except Dismissed:
-        chronicle.tell("dismissed")
+        log.event("INFO", "dismissed")
         return STATUS_DISBANDED
+    except TransportError as error:
+        log.event("ERROR", "failed", reason=str(error))
+        return STATUS_NOWHERE if runtime is None else STATUS_FAILED
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        chronicle.tell("failed", {"reason": reason}, level="ERROR")
+        log.event("ERROR", "failed", reason=reason)
         if runtime is not None:
             runtime.confess(reason)
         return STATUS_FAILED
@@ -84,15 +98,17 @@ def play(settings: Settings, lifeline: int | None = None) -> int:
 
 
 class Runtime:
-    """The loop. Each handler of a descriptor says whether there may be more where that came from."""
+    """The loop. The handler of a descriptor says whether there may be more to be had from it."""
 
-    def __init__(self, settings: Settings, chronicle: Chronicle, lifeline: int | None) -> None:
+    def __init__(self, settings: Settings, log: Log, lifeline: int | None) -> None:
         self._settings = settings
-        self._chronicle = chronicle
+        self._log = log
+        self._troubles_told: dict[tuple[Trouble, GeneralId | None], int] = {}
         self._general = General()
         self._field = Field(settings)
         self._control = Control(self._field, settings)
         self._timers: dict[str, float] = {}
+        self._is_mustered = False
         self._started_s: float | None = None
         self._has_greeted = False
         #: The last thing that was reported of this general's own standing.
@@ -122,8 +138,8 @@ class Runtime:
                     self._busy.discard(fd)
             self._keep_time()
             if is_idle:
-                self._chronicle.follow(self._general.journal, LINES_PER_TURN)
-                self._chronicle.follow_troubles(self._field.troubles)
+                self._log.catch_up(self._general.journal)
+                self._warn()
         return self._status
 
     def confess(self, reason: str) -> None:
@@ -132,8 +148,8 @@ class Runtime:
 
     def close(self) -> None:
         """Writes what the log still lacks and ends all links."""
-        self._chronicle.follow(self._general.journal, LAST_LINES_MAX)
-        self._chronicle.follow_troubles(self._field.troubles)
+        self._log.catch_up(self._general.journal, LAST_LINES_MAX)
+        self._warn()
         self._control.close(LINGER_MS)
         self._field.close()
 
@@ -143,7 +159,7 @@ class Runtime:
             return 0
         next_s = min((*self._timers.values(), self._barrier_s, self._word_owed_s))
         wait_ms = max(0, math.ceil((next_s - time.monotonic()) * 1000))
-        if self._chronicle.lags_behind(self._general.journal):
+        if self._log.is_behind(self._general.journal):
             return 0 if is_idle else min(IDLE_MS, wait_ms)
         return wait_ms
 
@@ -196,6 +212,14 @@ class Runtime:
             self._status = STATUS_ORPHANED
         return False
 
+    def _warn(self) -> None:
+        """Logs what the transport saw, each time that a count has doubled: bounded lines."""
+        for (trouble, general), count in self._field.troubles.items():
+            told = self._troubles_told.get((trouble, general), 0)
+            if count > told and count >= 2 * told:
+                self._troubles_told[trouble, general] = count
+                self._log.event("WARNING", trouble, of=general, count=count)
+
     # The orchestrator.
 
     def _greet(self) -> None:
@@ -221,17 +245,17 @@ class Runtime:
             case Collect():
                 self._hand_in()
             case Disband():
-                self._chronicle.tell("disbanded")
+                self._log.event("INFO", "disbanded")
                 self._status = STATUS_DISBANDED
             case _:
                 assert_never(order)
 
     def _take_place(self, muster: Muster) -> None:
         """Learns the roster, lets its generals in, and probes them."""
-        if self._chronicle.general is not None:
+        if self._is_mustered:
             return
         self._general.enlist(muster)
-        self._chronicle.general, self._chronicle.brief = muster.me, muster.brief
+        self._is_mustered = True
         self._field.deploy(muster.me, muster.roster)
         self._barrier_s = time.monotonic() + muster.wait_s
         self._word_owed_s = math.inf
@@ -246,14 +270,14 @@ class Runtime:
             self._report(Ready())
 
     def _start(self) -> None:
-        if self._started_s is None and self._chronicle.general is not None:
+        if self._started_s is None and self._is_mustered:
             self._word_owed_s = math.inf
             self._started_s = time.monotonic()
             self._carry_out(self._general.start(self._started_s))
 
     def _hand_in(self) -> None:
         """Closes the journal and sends it, in pieces."""
-        if self._chronicle.general is None:
+        if not self._is_mustered:
             return
         self._general.close()
         piece = bytearray()
@@ -285,24 +309,28 @@ class Runtime:
                     self._timers[name] = at_s
                 case CancelTimer(name):
                     self._timers.pop(name, None)
-                case Decide():
-                    self._report_decision(action)
+                case Decide(value, tally):
+                    self._report_decision(value, tally)
                 case _:
                     assert_never(action)
-        if self._started_s is not None and not self._timers and self._general.decision is None:
-            # Nothing will wake this one any more: a traitor who crashed.
-            self._report_decision(None)
+        if self._general.is_done:
+            self._report_done()
 
-    def _report_decision(self, decide: Decide | None) -> None:
+    def _report_decision(
+        self, value: Decision | None, tally: tuple[tuple[Value, int], ...]
+    ) -> None:
         at_s = time.monotonic()
-        self._report(
-            Decided(
-                value=decide.value if decide else None,
-                tally=decide.tally if decide else (),
-                seconds=at_s - (self._started_s or at_s),
-                at_s=at_s,
-            )
-        )
+        seconds = at_s - (self._started_s or at_s)
+        self._report(Decided(value, tally, seconds, at_s, is_done=self._general.is_done))
+
+    def _report_done(self) -> None:
+        """Says, once, that nothing more will come from here: of a traitor who crashed, too."""
+        match self._standing:
+            case Decided(is_done=False):
+                self._report(msgspec.structs.replace(self._standing, is_done=True))
+            case Ready():
+                self._timers.clear()
+                self._report_decision(None, ())
 
     # Time.
 
@@ -320,7 +348,7 @@ class Runtime:
             self._barrier_s = math.inf
             self._report(NotReady(self._general.missing))
         if now_s >= self._word_owed_s:
-            self._chronicle.tell("orphaned", level="WARNING")
+            self._log.event("WARNING", "orphaned")
             self._status = STATUS_ORPHANED
 
     def _hear_all_that_arrived(self) -> None:

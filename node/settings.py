@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -50,14 +50,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"a token has {TOKEN_BYTES} bytes, not {len(self.token)}")
         if len(self.headquarters_key) != CURVE_KEY_CHARS:
             raise ValueError(f"a CURVE key has {CURVE_KEY_CHARS} characters in Z85")
-        if not (0 < self.port_first and 0 < self.ports and self.port_first + self.ports <= 65536):
-            raise ValueError(f"no ports {self.port_first} .. {self.port_first + self.ports - 1}")
+        last = self.port_first + self.ports - 1
+        if not 0 < self.port_first <= last < 65536:
+            raise ValueError(f"there are no ports {self.port_first} .. {last}")
 
     def __repr__(self) -> str:
         return f"Settings({self.headquarters!r}, bind_host={self.bind_host!r}, token hidden)"
 
-    def __rich_repr__(self) -> Iterator[str]:
-        yield repr(self)
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("headquarters", self.headquarters), ("bind_host", self.bind_host)]
 
 
 def from_outside(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Settings:

@@ -35,7 +35,7 @@ from node.control import (
     Report,
     Roster,
 )
-from node.links import Gate, Troubles, Verdict, bind, guard
+from node.links import Gate, Troubles, Verdict, bind, descriptor, guard
 from node.orders import GeneralId
 from node.settings import PORT_FIRST, PORTS, TOKEN_BYTES
 from node.signatures import is_admissible
@@ -107,14 +107,17 @@ class Headquarters:
         self.public = public.decode()
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], bool]] = {}
-        self._listen(self._router.get(zmq.FD), self._hear)
+        self._listen(descriptor(self._router), self._hear)
         self._listen(self._gate.fd, lambda: self._gate.serve(REQUESTS_PER_TURN))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.close()
 
