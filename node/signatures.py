@@ -116,6 +116,11 @@ class Chains:
             self._verified.add(digest)
         return True
 
+    @property
+    def verified_count(self) -> int:
+        """How many distinct signatures were found good."""
+        return len(self._verified)
+
     def _start(self, order: SignedOrder, instance: int) -> bytes:
         return _hash(self._base, instance.to_bytes(4, "big"), order.token)
 

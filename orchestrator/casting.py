@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from node import wire
 from node.control import Role
-from node.orders import Brief, GeneralId
+from node.orders import Brief, Combiner, GeneralId
 from node.protocols import catalogue
 from node.signatures import Chains
 from node.traitors import Seat, strategy_of
@@ -61,27 +61,26 @@ def _part(scenario: Scenario, general: GeneralId) -> Part:
 
 
 def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
-    has_commander = catalogue.PROTOCOLS[scenario.protocol].has_commander
     return Brief(
-        protocol=scenario.protocol,
+        protocol=scenario.protocol.value,
         n=scenario.n,
         m=scenario.m,
-        commander=scenario.commander if has_commander else None,
-        over=scenario.over,
-        combiner=scenario.combiner,
+        commander=scenario.commander,
+        over=scenario.over.value if scenario.over else None,
+        combiner=scenario.combiner or Combiner.MAJORITY,
         domain=scenario.domain,
         value=scenario.input_of(general),
-        delta_s=scenario.delta_s,
+        delta_s=scenario.delta,
     )
 
 
 def _role(scenario: Scenario, general: GeneralId) -> Role | None:
     for traitor in scenario.traitors:
-        if general in traitor.generals:
+        if traitor.general == general:
             return Role(
                 strategy=traitor.strategy,
                 params=traitor.params,
-                trigger=traitor.trigger,
+                trigger=traitor.when.model_dump(exclude_none=True),
                 coalition=tuple(sorted(scenario.faulty)) if scenario.coalition else (),
             )
     return None

@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict, no password
     VIOLATION = "violation"
     OUT_OF_MODEL = "out-of-model"
     UNKNOWN = "unknown"
@@ -42,7 +42,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one run. `not_owed`: why its promises were not owed; None where they were."""
+    """The judgement of one run. `not_owed`: why its promises were not owed, None if they were."""
 
     outcome: Outcome
     properties: Mapping[str, Property]
@@ -169,13 +169,15 @@ def _validity(case: Case) -> Property:
         return Property(Status.VACUOUS, "no general is loyal")
     match case.brief.combiner:
         case Combiner.VECTOR:
-            return _each(case, lambda v: _holds(v, own), "an entry of a loyal general is not his")
+            return _each(
+                case, lambda v: _holds(v, own), "each loyal general's entry is his own value"
+            )
         case Combiner.MEDIAN:
             codes = [case.brief.domain.code(value) for value in own.values()]
             return _each(
                 case,
                 lambda v: min(codes) <= case.brief.domain.code(v) <= max(codes),  # type: ignore[arg-type]
-                "the median leaves what loyal generals measured",
+                "the median lies within what loyal generals measured",
             )
         case Combiner.MAJORITY:
             if len(set(own.values())) > 1:

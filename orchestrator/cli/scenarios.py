@@ -1,0 +1,59 @@
+"""Where scenarios come from: files, the shipped ones by name, or the command line's own options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from orchestrator import scenario as scenarios
+from orchestrator.casting import check_traitor
+from orchestrator.scenario import Scenario, ScenarioError
+
+#: The shipped scenarios: beside the packages in a checkout, inside this one when installed.
+_SHIPPED = (
+    Path(__file__).parents[2] / "scenarios",
+    Path(__file__).parents[1] / "shipped",
+)
+
+
+def shipped() -> Iterator[tuple[str, Path]]:
+    """Name and file of every shipped scenario, by name."""
+    for folder in _SHIPPED:
+        if folder.is_dir():
+            found = sorted(folder.rglob("*.yaml"))
+            yield from ((str(path.relative_to(folder).with_suffix("")), path) for path in found)
+            return
+
+
+def path_of(name: str) -> Path:
+    """The file of that path, or the shipped scenario of that name."""
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml"):
+        return path
+    return dict(shipped()).get(name, path)
+
+
+def load(name: str) -> Scenario:
+    return scenarios.load(path_of(name), check_traitor=check_traitor)
+
+
+def from_options(fields: Mapping[str, Any]) -> Scenario:
+    return scenarios.from_fields(fields, check_traitor=check_traitor)
+
+
+def overridden(scenario: Scenario, settings: Iterable[str]) -> Scenario:
+    return scenarios.override(scenario, *settings, check_traitor=check_traitor)
+
+
+def refuse(fault: ScenarioError) -> NoReturn:
+    """Says everything that is wrong with a scenario, a line each, and exits with 2."""
+    click.echo(str(fault), err=True)
+    raise click.exceptions.Exit(2)
+
+
+def warn(scenario: Scenario) -> None:
+    for warning in scenario.warnings():
+        click.echo(f"{scenario.name}: warning: {warning}", err=True)

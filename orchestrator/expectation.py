@@ -1,0 +1,65 @@
+"""Whether a run came out as its scenario says it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.results import Result
+from orchestrator.scenario import Scenario
+from orchestrator.transcript import Transcript
+from orchestrator.verdict import Outcome, text
+
+
+def has_expectation(scenario: Scenario) -> bool:
+    return bool(scenario.expect.model_dump(exclude_defaults=True))
+
+
+def unmet(result: Result) -> list[str]:
+    """What the scenario's `expect` names and the run did not give; without one, that it passes."""
+    if not has_expectation(result.scenario):
+        outcome = result.verdict.outcome
+        return [] if outcome is Outcome.PASS else [f"the outcome is {outcome}, not pass"]
+    return [
+        *_unmet_verdict(result),
+        *_unmet_decisions(result),
+        *_unmet_tallies(result),
+        *_unmet_counts(result.scenario, result.transcript),
+    ]
+
+
+def _unmet_verdict(result: Result) -> Iterator[str]:
+    expect, verdict = result.scenario.expect, result.verdict
+    if expect.outcome is not None and expect.outcome.value != verdict.outcome.value:
+        yield f"the outcome is {verdict.outcome}, not {expect.outcome.value}"
+    for name, prop in verdict.properties.items():
+        wanted = getattr(expect, name)
+        if wanted is not None and wanted.value != prop.status.value:
+            yield f"{name} is {prop.status}, not {wanted.value}: {prop.reason}"
+
+
+def _unmet_decisions(result: Result) -> Iterator[str]:
+    decisions = result.decisions
+    for general, wanted in result.scenario.expect.decisions.items():
+        if decisions[general] != wanted:
+            yield f"general {general} decides {text(decisions[general])}, not {text(wanted)}"
+
+
+def _unmet_tallies(result: Result) -> Iterator[str]:
+    for general, wanted in result.scenario.expect.tallies.items():
+        decided = result.decided.get(general)
+        counted = dict(decided.tally) if decided else {}
+        if counted != wanted:
+            yield f"general {general} counts {counted}, not {wanted}"
+
+
+def _unmet_counts(scenario: Scenario, transcript: Transcript) -> Iterator[str]:
+    expect = scenario.expect
+    by_round = [messages for messages, _, _ in transcript.ledger().values()]
+    if isinstance(expect.messages, int) and sum(by_round) != expect.messages:
+        yield f"{sum(by_round)} messages were sent, not {expect.messages}"
+    if isinstance(expect.messages, tuple) and by_round != list(expect.messages):
+        yield f"messages by round are {by_round}, not {list(expect.messages)}"
+    refused = transcript.refusals()
+    for reason, least in expect.refused.items():
+        if refused.get(reason.value, 0) < least:
+            yield f"{refused.get(reason.value, 0)} refused as {reason.value}, not {least} or more"

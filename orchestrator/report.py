@@ -1,0 +1,239 @@
+"""A finished run for people and for programs: table, JSON, JUnit.
+
+Text that came from a scenario or a peer is data: control characters are shown escaped, markup of
+the terminal and of XML is never interpreted.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from node.orders import GeneralId
+from node.words import safe
+from orchestrator.audit import Audit
+from orchestrator.expectation import unmet
+from orchestrator.results import Result
+from orchestrator.verdict import Outcome, Status, text
+
+_COLOURS = {
+    Status.HELD: "green",
+    Status.BROKEN: "red",
+    Status.VACUOUS: "dim",
+    Status.UNKNOWN: "yellow",
+    Outcome.PASS: "green",
+    Outcome.VIOLATION: "bold red",
+    Outcome.OUT_OF_MODEL: "yellow",
+    Outcome.UNKNOWN: "yellow",
+}
+
+
+def verdict_fields(result: Result) -> dict[str, Any]:
+    """The verdict as one JSON object; `verdict.json` holds it, `--format json` prints it."""
+    ledger = result.transcript.ledger()
+    return {
+        "scenario": result.scenario.name,
+        "backend": result.backend,
+        "seed": result.scenario.seed,
+        "protocol": result.scenario.protocol.value,
+        "n": result.scenario.n,
+        "m": result.scenario.m,
+        "outcome": result.verdict.outcome.value,
+        "expected": not unmet(result),
+        "unmet": unmet(result),
+        "properties": {name: p.status.value for name, p in result.verdict.properties.items()},
+        "reasons": {name: p.reason for name, p in result.verdict.properties.items()},
+        "why": result.verdict.sentence(),
+        "faulty": list(result.verdict.faulty),
+        "decisions": {str(g): _whole(value) for g, value in result.decisions.items()},
+        "tallies": {
+            str(g): {text(value): count for value, count in decided.tally}
+            for g, decided in result.decided.items()
+        },
+        "messages_by_round": [messages for messages, _, _ in ledger.values()],
+        "frames_by_round": [frames for _, frames, _ in ledger.values()],
+        "bytes": sum(size for _, _, size in ledger.values()),
+        "refused": result.transcript.refusals(),
+        "audit": "clean" if result.audit.is_clean else "failed",
+        "seconds": round(result.seconds, 6),
+        "run": str(result.path) if result.path else None,
+    }
+
+
+def audit_fields(audit: Audit) -> dict[str, Any]:
+    return {
+        "clean": audit.is_clean,
+        "journals": audit.journals,
+        "orders_verified": audit.verified,
+        "orders_refused": audit.refused,
+        "distinct_signatures": audit.signatures,
+        "proofs": {str(g): count for g, count in sorted(audit.proofs.items())},
+        "findings": [{"file": f.file, "line": f.line, "kind": f.kind} for f in audit.findings],
+    }
+
+
+def metrics_fields(result: Result) -> dict[str, Any]:
+    """What the run cost: the ledger by round, seconds and verifications by general."""
+    records = result.transcript.records
+    return {
+        "rounds": {
+            str(r): {"messages": messages, "frames": frames, "bytes": size}
+            for r, (messages, frames, size) in result.transcript.ledger().items()
+        },
+        "seconds": {str(g): round(d.seconds, 6) for g, d in result.decided.items()},
+        "verifications": {str(g): r.closed.verifications for g, r in records.items() if r.closed},
+        "refused": {
+            str(g): {f"{sender}:{reason}": n for (sender, reason), n in r.refusals().items()}
+            for g, r in records.items()
+        },
+    }
+
+
+def table(result: Result, console: Console) -> None:
+    """The run as a page: who decided what, whether the promises held, what it cost."""
+    scenario = result.scenario
+    console.print()
+    headline = Text(safe_line(scenario.name), style="bold")
+    if scenario.summary:
+        headline.append(f"  {safe_line(scenario.summary)}", style="default not bold")
+    console.print(headline)
+    console.print(Text(_setting(result), style="dim"))
+    console.print(_generals(result))
+    for name, prop in result.verdict.properties.items():
+        line = Text(f"  {name.upper() if name != 'termination' else name:<12}")
+        line.append(f"{prop.status.value:<8}", style=_COLOURS[prop.status])
+        console.print(line.append(f" {prop.reason}"))
+    console.print(Text(_cost(result)))
+    console.print(Text(audit_line(result.audit), style="red" if result.audit.findings else ""))
+    _conclusion(result, console)
+
+
+def audit_line(audit: Audit) -> str:
+    """The audit in one line."""
+    parts = [f"{audit.journals} journals"]
+    if audit.verified or audit.refused:
+        parts.append(f"{audit.verified} signed orders ({audit.signatures} distinct signatures)")
+    if audit.refused:
+        parts.append(f"{audit.refused} orders that do not verify, all from traitors")
+    proofs = "".join(f"; {n} generals hold proof against {g}" for g, n in audit.proofs.items())
+    if audit.is_clean:
+        return f"  verified     {', '.join(parts)}{proofs}"
+    return f"  AUDIT FAILED {len(audit.findings)} findings, the first: {audit.findings[0]}"
+
+
+def junit(results: Sequence[Result]) -> str:
+    """A JUnit document: a test case a run, failed where the run is not as expected."""
+    suite = ElementTree.Element("testsuite", name="byzantine", tests=str(len(results)))
+    suite.set("failures", str(sum(bool(unmet(result)) for result in results)))
+    suite.set("errors", str(sum(not result.audit.is_clean for result in results)))
+    for result in results:
+        name = f"{result.backend} seed {result.scenario.seed}"
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=result.scenario.name,
+            name=name,
+            time=f"{result.seconds:.6f}",
+        )
+        if misses := unmet(result):
+            failure = ElementTree.SubElement(case, "failure", message=_xml(misses[0]))
+            failure.text = _xml("\n".join([*misses, result.verdict.sentence()]))
+        if not result.audit.is_clean:
+            fault = ElementTree.SubElement(case, "error", message="the audit failed")
+            fault.text = _xml("\n".join(map(str, result.audit.findings)))
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def json_line(fields: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(fields).decode()
+
+
+def safe_line(line: str) -> str:
+    """Text of a user or a peer as one line that no terminal obeys."""
+    return line if line.isprintable() else ascii(line)[1:-1]
+
+
+def _generals(result: Result) -> Table:
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
+    for heading in ("general", "plays", "counted", "decides"):
+        drawn.add_column(heading, justify="right" if heading == "general" else "left")
+    for part in result.cast.parts:
+        general = part.general
+        decided = result.decided.get(general)
+        counted = decided.tally if decided else ()
+        tally = ", ".join(f"{count} {safe(text(value))}" for value, count in counted[:6])
+        style = "red" if part.role else ""
+        drawn.add_row(
+            Text(str(general)),
+            Text(_plays(result, general), style=style),
+            Text(tally + (", ..." if len(counted) > 6 else "")),
+            Text(safe_line(text(result.decisions[general])), style=style),
+        )
+    return drawn
+
+
+def _plays(result: Result, general: GeneralId) -> str:
+    part = result.cast.parts[general]
+    kind = "commander" if part.brief.commander == general else "lieutenant"
+    if part.brief.commander is None:
+        kind = "general"
+    own = f", {text(part.brief.value)}" if part.brief.value is not None else ""
+    if part.role is None:
+        return f"loyal {kind}{own}"
+    return f"traitorous {kind}{own}: {safe_line(part.role.strategy)}"
+
+
+def _setting(result: Result) -> str:
+    scenario = result.scenario
+    over = f" over {scenario.over.value}" if scenario.over else ""
+    delta_ms = scenario.delta * 1000
+    return (
+        f"{scenario.protocol.value}{over}, n={scenario.n}, m={scenario.m}, on {result.backend}, "
+        f"seed {scenario.seed}, rounds of at most {delta_ms:g} ms"
+    )
+
+
+def _cost(result: Result) -> str:
+    ledger = result.transcript.ledger()
+    messages = [m for m, _, _ in ledger.values()]
+    frames = sum(f for _, f, _ in ledger.values())
+    size = sum(b for _, _, b in ledger.values())
+    by_round = " + ".join(f"{m:,}" for m in messages)
+    total = f" = {sum(messages):,}" if len(messages) > 1 else ""
+    refused = result.transcript.refusals()
+    kinds = ", ".join(f"{n} {reason}" for reason, n in refused.items())
+    return (
+        f"  messages     {by_round}{total}, in {frames:,} frames of {size:,} bytes; "
+        f"{result.seconds * 1000:,.1f} ms" + (f"\n  refused      {kinds}" if refused else "")
+    )
+
+
+def _conclusion(result: Result, console: Console) -> None:
+    outcome = result.verdict.outcome
+    line = Text("  ").append(outcome.value, style=_COLOURS[outcome])
+    line.append(f": {safe_line(result.verdict.sentence())}")
+    console.print(line)
+    for miss in unmet(result):
+        console.print(Text(f"  not as expected: {safe_line(miss)}", style="red"))
+    if result.path is not None:
+        console.print(Text(f"  {result.path}", style="dim"), soft_wrap=True)
+
+
+def _whole(value: Any) -> Any:
+    """Whole doubles as integers: 10.0 was written as 10."""
+    if isinstance(value, tuple | list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _xml(line: str) -> str:
+    """Text without the control characters that XML cannot hold."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)

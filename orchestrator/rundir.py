@@ -1,0 +1,137 @@
+"""A run directory: all that is known of one run, in files that anyone can check again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from node.control import Roster
+from node.orders import GeneralId
+from orchestrator.audit import Exhibits, journal_name
+from orchestrator.transcript import Transcript, read
+
+#: No file of a run directory is read beyond so many bytes.
+FILE_BYTES_MAX = 1 << 30
+
+
+class RunDirError(Exception):
+    """A run directory lacks a file or holds one that cannot be read; the text names it."""
+
+
+class RunFile(msgspec.Struct, kw_only=True):
+    """run.json: what was played where, and the nonce that the run id was made with."""
+
+    scenario: str
+    run: str
+    nonce: str
+    seed: int
+    backend: str
+    protocol: str
+    n: int
+    m: int
+    started: str
+    versions: dict[str, str]
+    hosts: dict[GeneralId, str]
+
+
+class RunDir:
+    """One run's directory. Made by `create`, found again by `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, scenario: str, seed: int) -> RunDir:
+        """A new directory under `root`/`scenario`, and the `latest` link onto it."""
+        stamp = f"{datetime.now().astimezone():%Y%m%dT%H%M%S}-{seed}"
+        parent = root / scenario
+        for attempt in range(1, 1000):
+            path = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            _link(parent / "latest", path.name)
+            return cls(path)
+        raise RunDirError(f"{parent}: too many runs in one second")
+
+    @classmethod
+    def find(cls, path: Path) -> RunDir:
+        """The run directory at `path`, or the latest one of the scenario whose folder it is."""
+        if not (path / "run.json").exists() and (path / "latest" / "run.json").exists():
+            path = path / "latest"
+        if not (path / "run.json").is_file():
+            raise RunDirError(f"{path}: no run directory (there is no run.json)")
+        return cls(path)
+
+    def write(self, name: str, data: bytes) -> None:
+        (self.path / name).write_bytes(data)
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write(name, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+    def read(self, name: str) -> bytes:
+        path = self.path / name
+        try:
+            if path.stat().st_size > FILE_BYTES_MAX:
+                raise RunDirError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
+            return path.read_bytes()
+        except OSError as fault:
+            raise RunDirError(f"{path}: {fault.strerror}") from None
+
+    def run_file(self) -> RunFile:
+        return self._decoded("run.json", RunFile)
+
+    def roster(self) -> Roster:
+        return self._decoded("roster.json", Roster)
+
+    def transcript(self, roster: Roster, run: bytes) -> Transcript:
+        """Every journal that is there, checked line by line."""
+        records = {}
+        for general, public in roster.signing_publics().items():
+            if (self.path / journal_name(general)).is_file():
+                data = self.read(journal_name(general))
+                records[general] = read(general, data, run, public)
+        return Transcript(records)
+
+    def exhibits(self) -> Exhibits:
+        """Everything that an audit needs. RunDirError where a file is missing or unreadable."""
+        run_file, roster = self.run_file(), self.roster()
+        try:
+            run, nonce = bytes.fromhex(run_file.run), bytes.fromhex(run_file.nonce)
+        except ValueError:
+            raise RunDirError(f"{self.path / 'run.json'}: run and nonce are not hex") from None
+        transcript = self.transcript(roster, run)
+        return Exhibits(roster, self.read("scenario.yaml"), run, nonce, transcript)
+
+    def _decoded(self, name: str, kind: type[Any]) -> Any:
+        try:
+            return msgspec.json.decode(self.read(name), type=kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as fault:
+            raise RunDirError(f"{self.path / name}: {fault}") from None
+
+
+def versions() -> Mapping[str, str]:
+    """What the run was made with."""
+    from importlib.metadata import version
+
+    import zmq
+
+    packages = ("byzantine", "pyzmq", "pynacl", "numpy", "msgspec")
+    return {
+        "python": platform.python_version(),
+        "libzmq": zmq.zmq_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def _link(link: Path, target: str) -> None:
+    """Points `link` at `target`, in one step: two runs at once never leave it broken."""
+    fresh = link.with_name(f".latest-{target}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
