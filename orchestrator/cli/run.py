@@ -171,10 +171,11 @@ def _backends(name: str, base_port: int | None) -> Iterator[Any]:
 
         yield Simulation
         return
-    from orchestrator.backends.processes import Barracks
+    from orchestrator.backends.fork_client import ForkServer
+    from orchestrator.backends.processes import Processes
 
-    with Barracks(base_port=base_port) as barracks:
-        yield barracks.backend
+    with ForkServer() as forks:
+        yield lambda: Processes(base_port, forks)
 
 
 def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | None, ExitCode]:
