@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from node.effects import Accuse, Decide, Effect, Reason, Refuse
+from node.effects import Accuse, Decide, Reason, Refuse
 from node.messages import Body, Bundle
 from node.orders import GeneralId
 from node.protocols.lockstep import Lockstep
 
 #: What becomes of (round, sender, receiver, body) on the way; None is silence.
-OnTheWay = Callable[[int, GeneralId, GeneralId, "Body | Bundle"], "Body | Bundle | None"]
+OnTheWay = Callable[[int, GeneralId, GeneralId, Any], Any]
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Field:
     parts: Mapping[GeneralId, Lockstep]
     on_the_way: OnTheWay = lambda round, sender, receiver, body: body
     frames: list[Frame] = field(default_factory=list)
-    effects: dict[GeneralId, list[Effect]] = field(default_factory=dict)
+    effects: dict[GeneralId, list[Any]] = field(default_factory=dict)
     decisions: dict[GeneralId, Decide] = field(default_factory=dict)
 
     def play(self) -> Field:
