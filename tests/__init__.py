@@ -1,0 +1,1 @@
+"""Tests: paper, unit, simulated, transcripts, live."""
