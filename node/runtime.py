@@ -46,8 +46,12 @@ REQUESTS_PER_TURN: Final = 32
 IDLE_MS: Final = 100
 #: Lines that are still written once the end has come.
 LAST_LINES_MAX: Final = 10_000
-#: A poll's timeout is in whole milliseconds.
-POLL_S: Final = 0.001
+#: A poll ends to the millisecond, a sleep late by a tenth of one: who speaks first wakes before the
+#: start by so many seconds, and watches the clock for the last ones.
+EARLY_S: Final = 0.002
+WATCH_S: Final = 0.0003
+#: Who only listens in round 1 is woken by the first frame, or so long after the start.
+LAZY_S: Final = 0.010
 #: No start is announced longer before, in seconds.
 START_NOTICE_S_MAX: Final = 10.0
 #: A journal travels in pieces of about so many bytes.
@@ -139,7 +143,8 @@ class Runtime:
         is_idle = False
         while self._status is None:
             ready = self._poll.poll(self._wait_ms(is_idle))
-            if time.monotonic() >= self._alarm_s:
+            now_s = time.monotonic()
+            if now_s >= self._alarm_s or (ready and now_s >= self._start_s):
                 self._start()
             is_idle = not ready and not self._busy
             if ready:
@@ -288,13 +293,14 @@ class Runtime:
             now_s = time.monotonic()
             self._word_owed_s = math.inf
             self._start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
-            self._alarm_s = self._start_s - (POLL_S if self._speaks_first else 0.0)
+            self._alarm_s = self._start_s + (-EARLY_S if self._speaks_first else LAZY_S)
 
     def _start(self) -> None:
-        """Round 1. A poll ends to the millisecond; who speaks first is there to the point."""
-        time.sleep(max(0.0, self._start_s - time.monotonic()))
+        """Round 1. Who speaks first does so to the point; the others begin as they hear of it."""
+        wait_until(self._start_s)
         gc.disable()  # Rounds make no cycles to speak of, and a collection would fall into one.
-        self._started_s, self._alarm_s = self._start_s, math.inf
+        self._started_s = self._start_s
+        self._start_s = self._alarm_s = math.inf
         self._carry_out(self._general.start(self._started_s))
 
     def _hand_in(self) -> None:
@@ -388,6 +394,13 @@ def is_readable(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def wait_until(at_s: float) -> None:
+    """Returns at that moment of the monotonic clock, which is near: not before, and hardly after."""
+    while (left_s := at_s - time.monotonic()) > 0:
+        if left_s > WATCH_S:
+            time.sleep(left_s - WATCH_S)
 
 
 def _dismiss(_number: int, _frame: object) -> None:
