@@ -6,8 +6,8 @@ import sys
 
 from node.forks import ForkServer
 from node.orders import Brief
-from node.runtime import play
 from node.rehearsal import lay_out, rehearse
+from node.runtime import play
 from node.settings import from_outside
 
 #: Asks for the fork server: requests on standard input, answers on standard output.

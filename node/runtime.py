@@ -397,7 +397,7 @@ def is_readable(fd: int) -> bool:
 
 
 def wait_until(at_s: float) -> None:
-    """Returns at that moment of the monotonic clock, which is near: not before, and hardly after."""
+    """Returns at that moment of the monotonic clock, a near one: not before, hardly after."""
     while (left_s := at_s - time.monotonic()) > 0:
         if left_s > WATCH_S:
             time.sleep(left_s - WATCH_S)

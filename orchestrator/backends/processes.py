@@ -131,8 +131,11 @@ class Processes(Backend):
         return self._forks
 
     def _call_up(self, general: GeneralId, log: Path | None) -> Child:
+        return self._server.fork(self._settings(general), log)
+
+    def _settings(self, general: GeneralId) -> Settings:
         base = self._base_port
-        settings = Settings(
+        return Settings(
             headquarters=self._hq.endpoint,
             headquarters_key=self._hq.public,
             token=self._hq.expect(general),
@@ -141,7 +144,6 @@ class Processes(Backend):
             port_first=PORT_FIRST if base is None else base + general,
             ports=PORTS if base is None else 1,
         )
-        return self._server.fork(settings, log)
 
     def _await_enrolment(self, deadline_s: float) -> None:
         standing = self._hq.standing
