@@ -402,7 +402,7 @@ def test_sm6_the_second_order_is_relayed_under_the_receivers_name() -> None:
     traitors = {0: ACCOMPLICE, 3: chain(0, 3, round=2, receiver=1)}
     result = play("signed", 4, 2, traitors)
     orders = [order for frame in _frames(told(result, 2, 3)) for order in _orders(frame)]
-    assert [str(order) for order in orders] == ['"retreat":0:3:1']
+    assert [str(order) for order in orders] == ["retreat:0:3:1"]
 
 
 # SM10: what was good in another run.
