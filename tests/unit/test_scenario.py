@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 
 from node.orders import Brief, Combiner, Enumerated, Numbers
 from orchestrator.scenario import (
+    STRATEGIES,
+    Expect,
     Outcome,
     Over,
     Problem,
@@ -24,6 +26,7 @@ from orchestrator.scenario import (
     Scenario,
     ScenarioError,
     Standing,
+    Trigger,
     core_scalar,
     from_fields,
     json_schema,
@@ -887,3 +890,33 @@ def test_the_schema_asks_for_what_every_run_needs(missing: str) -> None:
 def test_the_schema_lets_an_exchange_go_without_m() -> None:
     fields = {"protocol": "exchange", "n": 4, "inputs": "attack"}
     assert Draft202012Validator(json_schema()).is_valid(fields)
+
+
+# The page for users says what is so.
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT.joinpath("docs", "scenarios.md").read_text()
+
+
+def test_the_pages_first_example_can_be_played() -> None:
+    example = PAGE.split("```yaml\n")[1].split("```")[0]
+    shipped = load(ROOT / "scenarios" / "oral-traitorous-lieutenant.yaml")
+    assert parse(example, "oral-traitorous-lieutenant").traitors == shipped.traitors
+
+
+def test_the_pages_second_example_is_a_list_of_traitors() -> None:
+    example = PAGE.split("```yaml\n")[2].split("```")[0]
+    scenario = parse("protocol: oral\nn: 10\nm: 3\n" + example)
+    assert scenario.faulty == {0, 3, 7}
+
+
+def test_the_page_shows_the_errors_that_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ScenarioError) as refused:
+        load("scenarios/exit-codes/2-misspelt.yaml")
+    assert f"```\n{refused.value}\n```" in PAGE
+
+
+def test_the_page_has_every_field_and_every_strategy() -> None:
+    fields = [*Scenario.model_fields, *Expect.model_fields, *Trigger.model_fields]
+    assert not {name for name in (*fields, *STRATEGIES) if f"`{name}`" not in PAGE}
