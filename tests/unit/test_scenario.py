@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 
 from node.orders import Brief, Combiner, Enumerated, Numbers
 from orchestrator.scenario import (
+    STRATEGIES,
+    Expect,
     Outcome,
     Over,
     Problem,
@@ -24,6 +26,7 @@ from orchestrator.scenario import (
     Scenario,
     ScenarioError,
     Standing,
+    Trigger,
     core_scalar,
     from_fields,
     json_schema,
@@ -211,6 +214,11 @@ def test_oral_messages_are_counted_as_the_reference_counts_them(
         # fields
         (ORAL + "trators: {3: flip}", "4:1: there is no field 'trators'; did you mean 'traitors'?"),
         (ORAL + "xyzzy: 1", "4:1: there is no field 'xyzzy'"),
+        (ORAL + "0.: 1", "4:1: there is no field 0.0"),
+        (ORAL + "true: 1", "4:1: there is no field true"),
+        (ORAL + "expect: {1: held}", "4:10: expect: there is no field 1"),
+        (ORAL + "traitors: {0.5: flip}", "4:12: traitors.0.5.general: must be a whole number"),
+        (ORAL + "expect: {decisions: {0.5: attack}}", "4:22: expect.decisions.0.5: must be a who"),
         ("n: 4\nm: 1", "1:1: protocol: is missing: one of oral, signed, exchange, inter"),
         ("protocol: oral\nm: 1", "1:1: n: is missing"),
         ("protocol: oral\nn: 4", "1:1: m: is missing"),
@@ -468,28 +476,39 @@ def test_bytes_that_are_no_text_are_refused_where_they_stand(
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
-    "text",
+    ("text", "expected"),
     [
-        "[" * 60_000,
-        "- " * 30_000,
-        "? " * 30_000,
-        "{a: " * 15_000,
-        "a:\n" + "".join(f"{' ' * depth}a:\n" for depth in range(1, 300)),
-        "- a\n" * (EVENTS_MAX + 1),
-        "!" + "a" * 1_000_000,
-        "&" + "a" * 1_000_000,
-        ORAL + "traitors:\n" + "- {general: 9, stratgy: filp}\n" * 5_000,
-        ORAL + "expect: {refused: {" + "".join(f"k{i}: 1,\n" for i in range(15_000)) + "}}",
-        "a: &a [x, x]\n"
-        + "".join(
-            f"{new}: &{new} [*{old}, *{old}]\n"
-            for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+        ("[" * 60_000, "1:21: is nested more than 20 deep"),
+        ("- " * 30_000, "1:41: is nested more than 20 deep"),
+        ("? " * 30_000, "1:41: is nested more than 20 deep"),
+        ("{a: " * 15_000, "1:81: is nested more than 20 deep"),
+        (
+            "".join(f"{' ' * depth}a:\n" for depth in range(300)),
+            "21:21: is nested more than 20 deep",
+        ),
+        ("- a\n" * (EVENTS_MAX + 1), "is more than a scenario can need: reading stops here"),
+        (ORAL + "summary: !" + "a" * 1_000_000, "4:1: a line is no longer than 64 KiB"),
+        (ORAL + "summary: &" + "a" * 1_000_000, "4:1: a line is no longer than 64 KiB"),
+        (ORAL + "traitors:\n" + "- {general: 9, strategy: flip}\n" * 5_000, "general 9"),
+        (
+            ORAL + "expect: {refused: {" + "".join(f"k{i}: 1,\n" for i in range(15_000)) + "}}",
+            "expect.refused.k99: must be one of",
+        ),
+        (
+            "a: &a [x, x]\n"
+            + "".join(
+                f"{new}: &{new} [*{old}, *{old}]\n"
+                for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+            ),
+            "9:8: aliases are not accepted",
         ),
     ],
     ids=lambda text: text[:12],
 )
-def test_a_file_made_to_cost_much_costs_little(text: str) -> None:
-    assert 1 <= len(problems_of(text)) <= PROBLEMS_MAX + 1
+def test_a_file_made_to_cost_much_costs_little(text: str, expected: str) -> None:
+    lines = lines_of(text)
+    assert len(lines) <= PROBLEMS_MAX + 1
+    assert any(expected in line for line in lines), lines
 
 
 def test_a_file_that_is_not_there_is_a_problem_like_any_other(tmp_path: Path) -> None:
@@ -721,8 +740,9 @@ def _fields(draw: st.DrawFn) -> dict[str, Any]:
         "expect": {"outcome": draw(st.sampled_from([one.value for one in Outcome]))},
         "traitors": [
             {"general": general, "strategy": "flip", "with": draw(_params)}
-            for general in draw(st.sets(st.integers(0, n - 1), max_size=3))
-        ],
+            for general in draw(st.sets(st.integers(0, n - 2), max_size=3))
+        ]
+        + [{"general": n - 1, "strategy": "flip"}],
     }
     if protocol.has_commander:
         fields |= {"commander": draw(st.integers(0, n - 1)), "order": draw(value)}
@@ -744,6 +764,29 @@ def test_a_resolved_scenario_loads_again_to_an_equal_one(fields: dict[str, Any])
     assert again == scenario
     assert again.resolved_yaml() == resolved
     assert [type(value) for value in again.values] == [type(value) for value in scenario.values]
+
+
+def test_a_long_scenario_resolves_to_one_that_is_not_too_long_to_load() -> None:
+    lines = ", ".join(["{round: 2, to: 1, say: retreat}"] * 3_000).replace("}, ", "},\n  ")
+    rounds = ",\n ".join(["2"] * 9_000)
+    everyone = list(range(1, 255))
+    scenario = parse(
+        "protocol: signed\nn: 255\nm: 254\ntraitors:\n"
+        f"- generals: {everyone}\n  strategy: script\n  with: {{lines: [{lines}]}}\n"
+        f"  when: {{rounds: [{rounds}]}}\n"
+    )
+    assert parse(scenario.resolved_yaml()) == scenario
+    assert len(scenario.traitors) == 254
+
+
+def test_traitors_who_lie_almost_alike_stay_apart() -> None:
+    scenario = parse(
+        ORAL + "traitors:\n"
+        "- {general: 1, strategy: 'a:B', with: {x: 1}}\n"
+        "- {general: 2, strategy: 'a:B', with: {x: true}}\n"
+    )
+    again = parse(scenario.resolved_yaml())
+    assert [type(traitor.params["x"]) for traitor in again.traitors] == [int, bool]
 
 
 def test_a_resolved_scenario_says_every_field_that_its_protocol_has() -> None:
@@ -847,3 +890,33 @@ def test_the_schema_asks_for_what_every_run_needs(missing: str) -> None:
 def test_the_schema_lets_an_exchange_go_without_m() -> None:
     fields = {"protocol": "exchange", "n": 4, "inputs": "attack"}
     assert Draft202012Validator(json_schema()).is_valid(fields)
+
+
+# The page for users says what is so.
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT.joinpath("docs", "scenarios.md").read_text()
+
+
+def test_the_pages_first_example_can_be_played() -> None:
+    example = PAGE.split("```yaml\n")[1].split("```")[0]
+    shipped = load(ROOT / "scenarios" / "oral-traitorous-lieutenant.yaml")
+    assert parse(example, "oral-traitorous-lieutenant").traitors == shipped.traitors
+
+
+def test_the_pages_second_example_is_a_list_of_traitors() -> None:
+    example = PAGE.split("```yaml\n")[2].split("```")[0]
+    scenario = parse("protocol: oral\nn: 10\nm: 3\n" + example)
+    assert scenario.faulty == {0, 3, 7}
+
+
+def test_the_page_shows_the_errors_that_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ScenarioError) as refused:
+        load("scenarios/exit-codes/2-misspelt.yaml")
+    assert f"```\n{refused.value}\n```" in PAGE
+
+
+def test_the_page_has_every_field_and_every_strategy() -> None:
+    fields = [*Scenario.model_fields, *Expect.model_fields, *Trigger.model_fields]
+    assert not {name for name in (*fields, *STRATEGIES) if f"`{name}`" not in PAGE}
