@@ -79,7 +79,13 @@ class Muster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="mu
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
-    """The barrier opens: round 1 begins on receipt."""
+    """The barrier opens: round 1 begins at `at_s`, on receipt where that is None.
+
+    The moment is one of the monotonic clock that all generals on one host have in common: a common
+    start is what the deadlines of a round rest on, and nobody's word can be late for it.
+    """
+
+    at_s: float | None = None
 
 
 class Collect(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
@@ -117,11 +123,17 @@ class NotReady(msgspec.Struct, frozen=True, array_like=True, tag="not_ready"):
 
 
 class Decided(msgspec.Struct, frozen=True, array_like=True, tag="decided"):
-    """The general has decided, or has nothing left to do. Seconds are since his Start."""
+    """The general has decided, or will not. Told again once `is_done`: no more will come of him.
+
+    `seconds` are since his Start. `at_s` is the moment on his monotonic clock, which generals on
+    one host have in common; virtual time has none.
+    """
 
     value: Decision | None
     tally: tuple[tuple[Value, int], ...]
     seconds: float
+    at_s: float | None = None
+    is_done: bool = True
 
 
 class JournalPart(msgspec.Struct, frozen=True, array_like=True, tag="journal"):

@@ -56,7 +56,7 @@ from node.messages import (
 from node.orders import GeneralId, others
 from node.protocols import catalogue
 from node.rounds import Rounds
-from node.signatures import Chains, Signer
+from node.signatures import Chains, Signer, is_admissible
 from node.traitors import Machine, Seat, Traitor, strategy_of
 
 #: Refusals of one sender that are entered in the journal one by one; the rest are only counted,
@@ -189,8 +189,17 @@ class General:
         self.journal.close(self.signer, self._run, ending)
 
     def _checked(self, roster: Roster) -> dict[GeneralId, bytes]:
-        """The roster's signing keys by general, his own among them."""
+        """The roster's signing keys by general, his own among them.
+
+        A key that two generals share would let one of them vote twice, and one that is no point of
+        prime order would let verifiers differ.
+        """
         publics = roster.signing_publics()
+        if len(set(publics.values())) != len(roster.generals):
+            raise ValueError("two generals of the roster share a number or a key")
+        for general, public in publics.items():
+            if not is_admissible(public):
+                raise ValueError(f"general {general}'s key in the roster is no Ed25519 key")
         if publics.get(self.me) != self.signer.public:
             raise ValueError(f"the roster does not hold general {self.me}'s own key")
         return publics

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NoReturn
 
 import nacl.bindings
@@ -53,6 +54,7 @@ class Signer:
         return bytes(self._key)
 
 
+@lru_cache(maxsize=1024)
 def is_admissible(public: bytes) -> bool:
     """Whether a key may enter a roster: of prime order, so that all verifiers agree about it."""
     return len(public) == PUBLIC_KEY_BYTES and nacl.bindings.crypto_core_ed25519_is_valid_point(

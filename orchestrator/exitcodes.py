@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from orchestrator.expectation import has_expectation, unmet
-from orchestrator.trial import Trial
+from orchestrator.results import Result
 from orchestrator.verdict import Outcome
 
 
@@ -30,13 +30,13 @@ GRAVITY = (
 )
 
 
-def of(trial: Trial) -> ExitCode:
+def of(result: Result) -> ExitCode:
     """The code of one run: unknown and out-of-model are 3 only where nothing was expected."""
-    if not trial.audit.is_clean:
+    if not result.audit.is_clean:
         return ExitCode.AUDIT_FAILED
-    if not unmet(trial):
+    if not unmet(result):
         return ExitCode.AS_EXPECTED
-    if has_expectation(trial.scenario) or trial.verdict.outcome is Outcome.VIOLATION:
+    if has_expectation(result.scenario) or result.verdict.outcome is Outcome.VIOLATION:
         return ExitCode.PROMISE_BROKEN
     return ExitCode.UNDECIDED
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.results import Result
 from orchestrator.scenario import Scenario
 from orchestrator.transcript import Transcript
-from orchestrator.trial import Trial
 from orchestrator.verdict import Outcome, text
 
 
@@ -14,21 +14,21 @@ def has_expectation(scenario: Scenario) -> bool:
     return bool(scenario.expect.model_dump(exclude_defaults=True))
 
 
-def unmet(trial: Trial) -> list[str]:
+def unmet(result: Result) -> list[str]:
     """What the scenario's `expect` names and the run did not give; without one, that it passes."""
-    if not has_expectation(trial.scenario):
-        outcome = trial.verdict.outcome
+    if not has_expectation(result.scenario):
+        outcome = result.verdict.outcome
         return [] if outcome is Outcome.PASS else [f"the outcome is {outcome}, not pass"]
     return [
-        *_unmet_verdict(trial),
-        *_unmet_decisions(trial),
-        *_unmet_tallies(trial),
-        *_unmet_counts(trial.scenario, trial.transcript),
+        *_unmet_verdict(result),
+        *_unmet_decisions(result),
+        *_unmet_tallies(result),
+        *_unmet_counts(result.scenario, result.transcript),
     ]
 
 
-def _unmet_verdict(trial: Trial) -> Iterator[str]:
-    expect, verdict = trial.scenario.expect, trial.verdict
+def _unmet_verdict(result: Result) -> Iterator[str]:
+    expect, verdict = result.scenario.expect, result.verdict
     if expect.outcome is not None and expect.outcome.value != verdict.outcome.value:
         yield f"the outcome is {verdict.outcome}, not {expect.outcome.value}"
     for name, prop in verdict.properties.items():
@@ -37,16 +37,16 @@ def _unmet_verdict(trial: Trial) -> Iterator[str]:
             yield f"{name} is {prop.status}, not {wanted.value}: {prop.reason}"
 
 
-def _unmet_decisions(trial: Trial) -> Iterator[str]:
-    decisions = trial.decisions
-    for general, wanted in trial.scenario.expect.decisions.items():
+def _unmet_decisions(result: Result) -> Iterator[str]:
+    decisions = result.decisions
+    for general, wanted in result.scenario.expect.decisions.items():
         if decisions[general] != wanted:
             yield f"general {general} decides {text(decisions[general])}, not {text(wanted)}"
 
 
-def _unmet_tallies(trial: Trial) -> Iterator[str]:
-    for general, wanted in trial.scenario.expect.tallies.items():
-        decided = trial.decided.get(general)
+def _unmet_tallies(result: Result) -> Iterator[str]:
+    for general, wanted in result.scenario.expect.tallies.items():
+        decided = result.decided.get(general)
         counted = dict(decided.tally) if decided else {}
         if counted != wanted:
             yield f"general {general} counts {counted}, not {wanted}"

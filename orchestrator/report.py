@@ -20,7 +20,7 @@ from node.orders import GeneralId
 from node.words import safe
 from orchestrator.audit import Audit
 from orchestrator.expectation import unmet
-from orchestrator.trial import Trial
+from orchestrator.results import Result
 from orchestrator.verdict import Outcome, Status, text
 
 _COLOURS = {
@@ -35,35 +35,35 @@ _COLOURS = {
 }
 
 
-def verdict_fields(trial: Trial) -> dict[str, Any]:
+def verdict_fields(result: Result) -> dict[str, Any]:
     """The verdict as one JSON object; `verdict.json` holds it, `--format json` prints it."""
-    ledger = trial.transcript.ledger()
+    ledger = result.transcript.ledger()
     return {
-        "scenario": trial.scenario.name,
-        "backend": trial.backend,
-        "seed": trial.scenario.seed,
-        "protocol": trial.scenario.protocol.value,
-        "n": trial.scenario.n,
-        "m": trial.scenario.m,
-        "outcome": trial.verdict.outcome.value,
-        "expected": not unmet(trial),
-        "unmet": unmet(trial),
-        "properties": {name: p.status.value for name, p in trial.verdict.properties.items()},
-        "reasons": {name: p.reason for name, p in trial.verdict.properties.items()},
-        "why": trial.verdict.sentence(),
-        "faulty": list(trial.verdict.faulty),
-        "decisions": {str(g): _whole(value) for g, value in trial.decisions.items()},
+        "scenario": result.scenario.name,
+        "backend": result.backend,
+        "seed": result.scenario.seed,
+        "protocol": result.scenario.protocol.value,
+        "n": result.scenario.n,
+        "m": result.scenario.m,
+        "outcome": result.verdict.outcome.value,
+        "expected": not unmet(result),
+        "unmet": unmet(result),
+        "properties": {name: p.status.value for name, p in result.verdict.properties.items()},
+        "reasons": {name: p.reason for name, p in result.verdict.properties.items()},
+        "why": result.verdict.sentence(),
+        "faulty": list(result.verdict.faulty),
+        "decisions": {str(g): _whole(value) for g, value in result.decisions.items()},
         "tallies": {
             str(g): {text(value): count for value, count in decided.tally}
-            for g, decided in trial.decided.items()
+            for g, decided in result.decided.items()
         },
         "messages_by_round": [messages for messages, _, _ in ledger.values()],
         "frames_by_round": [frames for _, frames, _ in ledger.values()],
         "bytes": sum(size for _, _, size in ledger.values()),
-        "refused": trial.transcript.refusals(),
-        "audit": "clean" if trial.audit.is_clean else "failed",
-        "seconds": round(trial.seconds, 6),
-        "run": str(trial.path) if trial.path else None,
+        "refused": result.transcript.refusals(),
+        "audit": "clean" if result.audit.is_clean else "failed",
+        "seconds": round(result.seconds, 6),
+        "run": str(result.path) if result.path else None,
     }
 
 
@@ -79,15 +79,15 @@ def audit_fields(audit: Audit) -> dict[str, Any]:
     }
 
 
-def metrics_fields(trial: Trial) -> dict[str, Any]:
+def metrics_fields(result: Result) -> dict[str, Any]:
     """What the run cost: the ledger by round, seconds and verifications by general."""
-    records = trial.transcript.records
+    records = result.transcript.records
     return {
         "rounds": {
             str(r): {"messages": messages, "frames": frames, "bytes": size}
-            for r, (messages, frames, size) in trial.transcript.ledger().items()
+            for r, (messages, frames, size) in result.transcript.ledger().items()
         },
-        "seconds": {str(g): round(d.seconds, 6) for g, d in trial.decided.items()},
+        "seconds": {str(g): round(d.seconds, 6) for g, d in result.decided.items()},
         "verifications": {str(g): r.closed.verifications for g, r in records.items() if r.closed},
         "refused": {
             str(g): {f"{sender}:{reason}": n for (sender, reason), n in r.refusals().items()}
@@ -96,58 +96,58 @@ def metrics_fields(trial: Trial) -> dict[str, Any]:
     }
 
 
-def table(trial: Trial, console: Console) -> None:
+def table(result: Result, console: Console) -> None:
     """The run as a page: who decided what, whether the promises held, what it cost."""
-    scenario = trial.scenario
+    scenario = result.scenario
     console.print()
     headline = Text(safe_line(scenario.name), style="bold")
     if scenario.summary:
         headline.append(f"  {safe_line(scenario.summary)}", style="default not bold")
     console.print(headline)
-    console.print(Text(_setting(trial), style="dim"))
-    console.print(_generals(trial))
-    for name, prop in trial.verdict.properties.items():
+    console.print(Text(_setting(result), style="dim"))
+    console.print(_generals(result))
+    for name, prop in result.verdict.properties.items():
         line = Text(f"  {name.upper() if name != 'termination' else name:<12}")
         line.append(f"{prop.status.value:<8}", style=_COLOURS[prop.status])
         console.print(line.append(f" {prop.reason}"))
-    console.print(Text(_cost(trial)))
-    console.print(Text(audit_line(trial.audit), style="red" if trial.audit.findings else ""))
-    _conclusion(trial, console)
+    console.print(Text(_cost(result)))
+    console.print(Text(audit_line(result.audit), style="red" if result.audit.findings else ""))
+    _conclusion(result, console)
 
 
 def audit_line(audit: Audit) -> str:
     """The audit in one line."""
-    parts = [f"{audit.journals} journals"]
+    parts = [f"{audit.journals} journals and their closing signatures"]
     if audit.verified or audit.refused:
-        parts.append(f"{audit.verified} signed orders ({audit.signatures} distinct signatures)")
+        parts.append(f"{audit.verified} signed orders")
     if audit.refused:
-        parts.append(f"{audit.refused} orders that do not verify, all from traitors")
+        parts.append(f"{audit.refused} that do not verify, all from traitors")
     proofs = "".join(f"; {n} generals hold proof against {g}" for g, n in audit.proofs.items())
     if audit.is_clean:
         return f"  verified     {', '.join(parts)}{proofs}"
     return f"  AUDIT FAILED {len(audit.findings)} findings, the first: {audit.findings[0]}"
 
 
-def junit(trials: Sequence[Trial]) -> str:
+def junit(results: Sequence[Result]) -> str:
     """A JUnit document: a test case a run, failed where the run is not as expected."""
-    suite = ElementTree.Element("testsuite", name="byzantine", tests=str(len(trials)))
-    suite.set("failures", str(sum(bool(unmet(trial)) for trial in trials)))
-    suite.set("errors", str(sum(not trial.audit.is_clean for trial in trials)))
-    for trial in trials:
-        name = f"{trial.backend} seed {trial.scenario.seed}"
+    suite = ElementTree.Element("testsuite", name="byzantine", tests=str(len(results)))
+    suite.set("failures", str(sum(bool(unmet(result)) for result in results)))
+    suite.set("errors", str(sum(not result.audit.is_clean for result in results)))
+    for result in results:
+        name = f"{result.backend} seed {result.scenario.seed}"
         case = ElementTree.SubElement(
             suite,
             "testcase",
-            classname=trial.scenario.name,
+            classname=result.scenario.name,
             name=name,
-            time=f"{trial.seconds:.6f}",
+            time=f"{result.seconds:.6f}",
         )
-        if misses := unmet(trial):
+        if misses := unmet(result):
             failure = ElementTree.SubElement(case, "failure", message=_xml(misses[0]))
-            failure.text = _xml("\n".join([*misses, trial.verdict.sentence()]))
-        if not trial.audit.is_clean:
+            failure.text = _xml("\n".join([*misses, result.verdict.sentence()]))
+        if not result.audit.is_clean:
             fault = ElementTree.SubElement(case, "error", message="the audit failed")
-            fault.text = _xml("\n".join(map(str, trial.audit.findings)))
+            fault.text = _xml("\n".join(map(str, result.audit.findings)))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -161,27 +161,27 @@ def safe_line(line: str) -> str:
     return line if line.isprintable() else ascii(line)[1:-1]
 
 
-def _generals(trial: Trial) -> Table:
+def _generals(result: Result) -> Table:
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
     for heading in ("general", "plays", "counted", "decides"):
         drawn.add_column(heading, justify="right" if heading == "general" else "left")
-    for part in trial.cast.parts:
+    for part in result.cast.parts:
         general = part.general
-        decided = trial.decided.get(general)
+        decided = result.decided.get(general)
         counted = decided.tally if decided else ()
         tally = ", ".join(f"{count} {safe(text(value))}" for value, count in counted[:6])
         style = "red" if part.role else ""
         drawn.add_row(
             Text(str(general)),
-            Text(_plays(trial, general), style=style),
+            Text(_plays(result, general), style=style),
             Text(tally + (", ..." if len(counted) > 6 else "")),
-            Text(safe_line(text(trial.decisions[general])), style=style),
+            Text(safe_line(text(result.decisions[general])), style=style),
         )
     return drawn
 
 
-def _plays(trial: Trial, general: GeneralId) -> str:
-    part = trial.cast.parts[general]
+def _plays(result: Result, general: GeneralId) -> str:
+    part = result.cast.parts[general]
     kind = "commander" if part.brief.commander == general else "lieutenant"
     if part.brief.commander is None:
         kind = "general"
@@ -191,40 +191,40 @@ def _plays(trial: Trial, general: GeneralId) -> str:
     return f"traitorous {kind}{own}: {safe_line(part.role.strategy)}"
 
 
-def _setting(trial: Trial) -> str:
-    scenario = trial.scenario
+def _setting(result: Result) -> str:
+    scenario = result.scenario
     over = f" over {scenario.over.value}" if scenario.over else ""
     delta_ms = scenario.delta * 1000
     return (
-        f"{scenario.protocol.value}{over}, n={scenario.n}, m={scenario.m}, on {trial.backend}, "
+        f"{scenario.protocol.value}{over}, n={scenario.n}, m={scenario.m}, on {result.backend}, "
         f"seed {scenario.seed}, rounds of at most {delta_ms:g} ms"
     )
 
 
-def _cost(trial: Trial) -> str:
-    ledger = trial.transcript.ledger()
+def _cost(result: Result) -> str:
+    ledger = result.transcript.ledger()
     messages = [m for m, _, _ in ledger.values()]
     frames = sum(f for _, f, _ in ledger.values())
     size = sum(b for _, _, b in ledger.values())
     by_round = " + ".join(f"{m:,}" for m in messages)
     total = f" = {sum(messages):,}" if len(messages) > 1 else ""
-    refused = trial.transcript.refusals()
+    refused = result.transcript.refusals()
     kinds = ", ".join(f"{n} {reason}" for reason, n in refused.items())
     return (
         f"  messages     {by_round}{total}, in {frames:,} frames of {size:,} bytes; "
-        f"{trial.seconds * 1000:,.1f} ms" + (f"\n  refused      {kinds}" if refused else "")
+        f"{result.seconds * 1000:,.1f} ms" + (f"\n  refused      {kinds}" if refused else "")
     )
 
 
-def _conclusion(trial: Trial, console: Console) -> None:
-    outcome = trial.verdict.outcome
+def _conclusion(result: Result, console: Console) -> None:
+    outcome = result.verdict.outcome
     line = Text("  ").append(outcome.value, style=_COLOURS[outcome])
-    line.append(f": {safe_line(trial.verdict.sentence())}")
+    line.append(f": {safe_line(result.verdict.sentence())}")
     console.print(line)
-    for miss in unmet(trial):
+    for miss in unmet(result):
         console.print(Text(f"  not as expected: {safe_line(miss)}", style="red"))
-    if trial.path is not None:
-        console.print(Text(f"  {trial.path}", style="dim"), soft_wrap=True)
+    if result.path is not None:
+        console.print(Text(f"  {result.path}", style="dim"), soft_wrap=True)
 
 
 def _whole(value: Any) -> Any:

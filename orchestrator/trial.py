@@ -6,49 +6,23 @@ scenario > cast > muster > command > collect > transcript > verdict, audit > run
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from node.control import Decided
-from node.orders import Decision, GeneralId
-from orchestrator.audit import Audit, Exhibits, audit, journal_name
+from node.orders import GeneralId
+from orchestrator import report
+from orchestrator.audit import Exhibits, audit, journal_name
 from orchestrator.backends import Backend, Mustered
 from orchestrator.casting import Cast, cast
+from orchestrator.results import Result
 from orchestrator.rundir import RunDir, RunFile, versions
 from orchestrator.scenario import Scenario
 from orchestrator.transcript import Transcript, read
-from orchestrator.verdict import Case, Verdict, judge
+from orchestrator.verdict import Case, judge
 
 #: Told of each step as it begins, in a few words.
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A finished run: what was played, decided and found. `path`: its directory, if it has one."""
-
-    scenario: Scenario
-    backend: str
-    cast: Cast
-    mustered: Mustered
-    decided: Mapping[GeneralId, Decided]
-    transcript: Transcript
-    verdict: Verdict
-    audit: Audit
-    path: Path | None
-
-    @property
-    def decisions(self) -> dict[GeneralId, Decision | None]:
-        """Who decided what, loyal and traitor alike; None who did not."""
-        found = {part.general: self.decided.get(part.general) for part in self.cast.parts}
-        return {general: decided.value if decided else None for general, decided in found.items()}
-
-    @property
-    def seconds(self) -> float:
-        """From the start barrier to the last loyal decision."""
-        loyal = (g for g in self.decided if g not in self.scenario.faulty)
-        return max((self.decided[g].seconds for g in loyal), default=0.0)
 
 
 def play(
@@ -56,7 +30,7 @@ def play(
     backend: Backend,
     out: Path | None = None,
     progress: Progress = lambda step: None,
-) -> Trial:
+) -> Result:
     """Plays a scenario on a backend; with `out`, leaves a run directory under it.
 
     ValueError: it cannot be played. BackendError: the generals could not be brought up.
@@ -75,11 +49,14 @@ def play(
         decided = backend.command(lambda general: progress(f"general {general} decided"))
         progress("collecting journals")
         journals = backend.collect()
-    progress("verifying every signature")
-    trial = _judged(scenario, backend.name, parts, mustered, decided, journals, place)
     if place is not None:
-        _write_judgement(place, trial, journals)
-    return trial
+        for general, data in journals.items():
+            place.write(journal_name(general), data)
+    progress("verifying every signature")
+    result = _judged(scenario, backend.name, parts, mustered, decided, journals, place)
+    if place is not None:
+        _write_judgement(place, result)
+    return result
 
 
 def _judged(
@@ -90,7 +67,7 @@ def _judged(
     decided: Mapping[GeneralId, Decided],
     journals: Mapping[GeneralId, bytes],
     place: RunDir | None,
-) -> Trial:
+) -> Result:
     publics = mustered.roster.signing_publics()
     records = {g: read(g, data, mustered.run, publics[g]) for g, data in journals.items()}
     transcript = Transcript(records)
@@ -101,7 +78,7 @@ def _judged(
         decisions={general: one.value for general, one in decided.items()},
     )
     exhibits = Exhibits(mustered.roster, parts.scenario, mustered.run, mustered.nonce, transcript)
-    return Trial(
+    return Result(
         scenario=scenario,
         backend=backend,
         cast=parts,
@@ -134,12 +111,8 @@ def _write_muster(
     place.write_json("run.json", run_file)
 
 
-def _write_judgement(place: RunDir, trial: Trial, journals: Mapping[GeneralId, bytes]) -> None:
-    from orchestrator import report
-
-    for general, data in journals.items():
-        place.write(journal_name(general), data)
-    place.write_json("verdict.json", report.verdict_fields(trial))
-    place.write_json("audit.json", report.audit_fields(trial.audit))
-    place.write_json("metrics.json", report.metrics_fields(trial))
-    place.write("junit.xml", report.junit([trial]).encode())
+def _write_judgement(place: RunDir, result: Result) -> None:
+    place.write_json("verdict.json", report.verdict_fields(result))
+    place.write_json("audit.json", report.audit_fields(result.audit))
+    place.write_json("metrics.json", report.metrics_fields(result))
+    place.write("junit.xml", report.junit([result]).encode())

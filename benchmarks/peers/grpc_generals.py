@@ -171,7 +171,7 @@ class _General:
         # A moment's grace, so that the peers are told of an end in order and log no error.
         self._server.stop(grace=1.0).wait(PATIENCE_S)
 
-    def _hear(self, request: bytes, context: grpc.ServicerContext) -> bytes:  # noqa: ARG002
+    def _hear(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         order, path = ORDERS[request[0]], tuple(request[1:])
         with self._lock:
             self._heard[path] = order

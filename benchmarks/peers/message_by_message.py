@@ -17,7 +17,7 @@ Path = tuple[int, ...]
 Tell = Callable[[Path, int, str], str]
 
 
-def truth(path: Path, receiver: int, order: str) -> str:  # noqa: ARG001 - one shape for every lie
+def truth(path: Path, receiver: int, order: str) -> str:
     return order
 
 

@@ -13,8 +13,9 @@ import click
 if TYPE_CHECKING:
     from orchestrator.backends import Backend
     from orchestrator.exitcodes import ExitCode
+    from orchestrator.results import Result
     from orchestrator.scenario import Scenario
-    from orchestrator.trial import Progress, Trial
+    from orchestrator.trial import Progress
 
 BACKENDS = ("processes", "simulation")
 
@@ -74,20 +75,20 @@ def run(
     from orchestrator import report
     from orchestrator.exitcodes import gravest
 
-    played: list[Trial] = []
+    played: list[Result] = []
     codes: list[ExitCode] = []
     chosen = _chosen(scenario, options, (*settings, *_seeding(seed), *_forcing(options)))
     with _backends(backend, base_port) as make:
         for one in chosen:
-            trial, code = _play(one, make(), out)
+            result, code = _play(one, make(), out)
             codes.append(code)
-            if trial is None:
+            if result is None:
                 continue
-            played.append(trial)
+            played.append(result)
             if style == "table":
-                report.table(trial, _console())
+                report.table(result, _console())
             elif style == "json":
-                click.echo(report.json_line(report.verdict_fields(trial)))
+                click.echo(report.json_line(report.verdict_fields(result)))
     if style == "junit":
         click.echo(report.junit(played), nl=False)
     return int(gravest(codes))
@@ -149,9 +150,9 @@ def _traitor(text: str) -> dict[str, Any]:
 
 def _scalars(value: Any) -> Any:
     """Text as YAML 1.2 reads it, so that `--order 10` and `order: 10` are the same."""
-    from orchestrator.scenario import scalar
+    from orchestrator.scenario import core_scalar
 
-    return scalar(value) if isinstance(value, str) else value
+    return core_scalar(value) if isinstance(value, str) else value
 
 
 def _seeding(seed: int | None) -> tuple[str, ...]:
@@ -170,13 +171,14 @@ def _backends(name: str, base_port: int | None) -> Iterator[Any]:
 
         yield Simulation
         return
-    from orchestrator.backends.processes import Barracks
+    from orchestrator.backends.fork_client import ForkServer
+    from orchestrator.backends.processes import Processes
 
-    with Barracks(base_port=base_port) as barracks:
-        yield barracks.backend
+    with ForkServer() as forks:
+        yield lambda: Processes(base_port, forks)
 
 
-def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Trial | None, ExitCode]:
+def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | None, ExitCode]:
     from orchestrator import exitcodes, trial
     from orchestrator.backends import BackendError
 

@@ -1,0 +1,53 @@
+# Everything runs inside .venv, which the first target that needs it makes. Nothing but
+# Python >= 3.11, make and a package index is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check tests bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    play two stories with traitors in them, and verify every signature"
+	@echo "make test    format, lint, types, import contracts and all tests: is it right?"
+	@echo "make check   all of that but the tests"
+	@echo "make bench   speed, side by side with peers and limits"
+	@echo "make setup   only the virtual environment"
+	@echo "make clean   remove it, and every cache"
+
+setup: $(READY)
+
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Byzantine needs Python 3.11 or newer; say which: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
+	@VIRTUAL_ENV= $(BIN)/uv sync --frozen --quiet --inexact
+	@touch $@
+
+demo: setup
+	@$(BIN)/byzantine run oral-traitorous-lieutenant signed-two-faced-commander
+	@echo
+	@$(BIN)/byzantine verify runs/signed-two-faced-commander
+
+test: check tests
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Tests that time nothing share the cores; those that start processes have the machine to themselves.
+tests: setup
+	$(BIN)/pytest -n auto -m "not live"
+	$(BIN)/pytest -m live
+
+bench: setup
+	@VIRTUAL_ENV= $(BIN)/uv sync --frozen --quiet --inexact --group bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,43 @@
+"""What a run comes to: everything that was played, decided and found, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.control import Decided
+from node.orders import Decision, GeneralId
+from orchestrator.audit import Audit
+from orchestrator.backends import Mustered
+from orchestrator.casting import Cast
+from orchestrator.scenario import Scenario
+from orchestrator.transcript import Transcript
+from orchestrator.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: what was played, decided and found. `path`: its directory, if it has one."""
+
+    scenario: Scenario
+    backend: str
+    cast: Cast
+    mustered: Mustered
+    decided: Mapping[GeneralId, Decided]
+    transcript: Transcript
+    verdict: Verdict
+    audit: Audit
+    path: Path | None
+
+    @property
+    def decisions(self) -> dict[GeneralId, Decision | None]:
+        """Who decided what, loyal and traitor alike; None who did not."""
+        found = {part.general: self.decided.get(part.general) for part in self.cast.parts}
+        return {general: decided.value if decided else None for general, decided in found.items()}
+
+    @property
+    def seconds(self) -> float:
+        """From the start barrier to the last loyal decision."""
+        loyal = (g for g in self.decided if g not in self.scenario.faulty)
+        return max((self.decided[g].seconds for g in loyal), default=0.0)

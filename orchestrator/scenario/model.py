@@ -1,0 +1,224 @@
+"""What a scenario is once it is read: frozen, complete, and true to the rules of its protocol."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, StrictInt
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from node.orders import Combiner, Domain, Enumerated, GeneralId, Numbers, Value
+from node.quorums import lockstep_rounds, oral_generals_min, signed_generals_min
+from orchestrator.scenario.document import Node, from_yaml
+from orchestrator.scenario.problems import Problems
+from orchestrator.scenario.terms import (
+    GENERALS_MAX,
+    NUMBERS,
+    Count,
+    DeltaS,
+    ExpectedDecision,
+    ExpectedMessages,
+    GeneralNumber,
+    Line,
+    Name,
+    OutcomeName,
+    OverName,
+    ProbabilityOf,
+    Protocol,
+    ProtocolName,
+    ReasonName,
+    RoundNumber,
+    Scalar,
+    StandingName,
+    StrategyName,
+    Text,
+    duration,
+)
+
+FROZEN = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
+
+
+class Trigger(BaseModel):
+    """When a traitor lies: always, but for what is narrowed here. He is loyal otherwise."""
+
+    model_config = FROZEN
+
+    rounds: Annotated[tuple[RoundNumber, ...], Field(min_length=1)] | None = None
+    to: Annotated[tuple[GeneralNumber, ...], Field(min_length=1)] | None = None
+    probability: ProbabilityOf | None = None
+
+
+class Traitor(BaseModel):
+    """One traitor. `params` are the strategy's own, as they were written."""
+
+    model_config = FROZEN
+
+    general: GeneralNumber
+    strategy: StrategyName
+    params: dict[str, Any] = Field(default_factory=dict, alias="with")
+    when: Trigger = Trigger()
+
+
+class Expect(BaseModel):
+    """What must come of a run. Only what is named is compared; `refused` counts at least."""
+
+    model_config = FROZEN
+
+    outcome: OutcomeName | None = None
+    ic1: StandingName | None = None
+    ic2: StandingName | None = None
+    termination: StandingName | None = None
+    decisions: dict[GeneralNumber, ExpectedDecision] = {}
+    tallies: dict[GeneralNumber, dict[Scalar, Count]] = {}
+    messages: ExpectedMessages | None = None
+    refused: dict[ReasonName, Count] = {}
+
+
+class Scenario(BaseModel):
+    """A scenario that can be played. Made by `load`, `parse` and `from_fields`, which check it.
+
+    `commander` and `order` are None where every general is a commander, `inputs` where one is;
+    `over` is None outside interactive consistency, `combiner` in oral and signed agreement.
+    `delta` is in seconds, `inputs` by general, `traitors` by ascending general.
+    """
+
+    model_config = FROZEN
+
+    name: Name
+    summary: Line = ""
+    teaches: Text | None = None
+    reference: tuple[Line, ...] = ()
+    protocol: ProtocolName
+    over: OverName | None = None
+    combiner: Combiner | None = None
+    n: Annotated[StrictInt, Field(ge=2, le=GENERALS_MAX)]
+    m: Count
+    commander: GeneralNumber | None = None
+    order: Scalar | None = None
+    inputs: tuple[Scalar, ...] | None = None
+    values: tuple[Scalar, ...] | Literal["numbers"]
+    default: Scalar
+    delta: DeltaS
+    seed: Count
+    traitors: tuple[Traitor, ...] = ()
+    coalition: StrictBool = True
+    force: StrictBool = False
+    expect: Expect = Expect()
+
+    #: As it was written, for `override`: no part of what a scenario is.
+    _written: Node | None = PrivateAttr(default=None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scenario) and self.__dict__ == other.__dict__
+
+    def written_as(self, root: Node) -> Scenario:
+        """The same, with what it was read from."""
+        copy = self.model_copy()
+        copy._written = root
+        return copy
+
+    def as_written(self) -> Node:
+        """What it was read from, else what reading it from would be."""
+        problems = Problems()
+        root = self._written or from_yaml(self.resolved_yaml(), self.name, problems)
+        assert root is not None
+        return root
+
+    @property
+    def domain(self) -> Domain:
+        if self.values == NUMBERS:
+            return Numbers(default=float(self.default))
+        return Enumerated(values=tuple(self.values), default=self.default)
+
+    @property
+    def faulty(self) -> frozenset[GeneralId]:
+        """The traitors; chaos may add to them while a run lasts."""
+        return frozenset(traitor.general for traitor in self.traitors)
+
+    @property
+    def rounds(self) -> int:
+        return rounds(self.protocol, self.m)
+
+    def input_of(self, general: GeneralId) -> Value | None:
+        """A general's own order or reading, or None where he has none."""
+        if self.inputs is not None:
+            return self.inputs[general]
+        return self.order if general == self.commander else None
+
+    def warnings(self) -> tuple[str, ...]:
+        """Why a promise may not be owed: the scenario is played all the same."""
+        return tuple(filter(None, (_below_bound(self), _too_many_traitors(self))))
+
+    def resolved_yaml(self) -> str:
+        """Every field spelt out; loads again to an equal scenario, and the run id commits to it."""
+        fields = _given(self.model_dump(by_alias=True))
+        fields["delta"] = duration(self.delta)
+        fields["expect"] = _given(fields["expect"])
+        for traitor in fields["traitors"]:
+            traitor["when"] = _given(traitor["when"])
+        yaml = YAML(typ="rt", pure=True)
+        yaml.default_flow_style = None
+        yaml.allow_unicode = True
+        yaml.width = 1 << 20
+        out = io.StringIO()
+        yaml.dump(_plain(fields), out)
+        return out.getvalue()
+
+
+def rounds(protocol: Protocol, m: int) -> int:
+    """How many rounds a protocol takes."""
+    return 1 if protocol is Protocol.EXCHANGE else lockstep_rounds(m)
+
+
+def oral_messages(n: int, m: int) -> int:
+    """(n-1) + (n-1)(n-2) + ... to m + 1 factors: the paper messages of OM(m)."""
+    return sum(math.perm(n - 1, length) for length in range(1, m + 2))
+
+
+def _plain(value: Any) -> Any:
+    """The same in nothing but dictionaries, lists and scalars, for a YAML writer."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    if isinstance(value, str) and not value.isprintable():
+        return DoubleQuotedScalarString(value)  # ruamel folds some control characters away
+    return value.value if isinstance(value, Enum) else value
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that have a value, at this level only: below it, null may be one."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _below_bound(scenario: Scenario) -> str | None:
+    """The theorem that a run is too small for, if there is one."""
+    n, m = scenario.n, scenario.m
+    signed = Protocol.SIGNED in (scenario.protocol, scenario.over)
+    if scenario.protocol is Protocol.EXCHANGE:
+        return None
+    if signed and n < signed_generals_min(m):
+        return (
+            f"n = {n} is below m + 2 = {signed_generals_min(m)}: with signed messages the promises "
+            "say nothing unless two generals are loyal (Lamport, Shostak, Pease 1982, section 4)"
+        )
+    if not signed and n < oral_generals_min(m):
+        return (
+            f"n = {n} is below 3m + 1 = {oral_generals_min(m)}: with oral messages no protocol can "
+            f"keep IC1 and IC2 against {m} traitor{'s' * (m > 1)} (Lamport, Shostak, Pease 1982, "
+            "Theorem 1); what breaks is out of model"
+        )
+    return None
+
+
+def _too_many_traitors(scenario: Scenario) -> str | None:
+    traitors, m = len(scenario.traitors), scenario.m
+    if traitors <= m or scenario.protocol is Protocol.EXCHANGE:
+        return None
+    are = "1 traitor is" if traitors == 1 else f"{traitors} traitors are"
+    return f"{are} more than m = {m}: no promise is owed, what breaks is out of model"
