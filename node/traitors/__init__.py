@@ -70,7 +70,8 @@ def strategy_class(name: str) -> type[Strategy]:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as fault:
+    except Exception as fault:
+        # A user's module may raise anything at all.
         raise ValueError(f"cannot load the strategy {name!r}: {fault}") from None
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         raise ValueError(f"{name!r} is no subclass of node.traitors.Strategy")

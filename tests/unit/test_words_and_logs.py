@@ -74,7 +74,7 @@ def said(*values: str) -> Oral:
         (said(ATTACK), "attack"),
         (Oral(b""), "0 bytes (bad_shape)"),
         (Oral(b"\x81"), "1 bytes (noncanonical)"),
-        (Signed((SignedOrder(b'"attack"', (0, 3), ()),)), '"attack":0:3'),
+        (Signed((SignedOrder(b'"attack"', (0, 3), ()),)), "attack:0:3"),
         (Signed(()), ""),
         (Bundle((Empty(), said(ATTACK))), "0: nothing to say; 1: attack"),
     ],
