@@ -43,15 +43,44 @@ def test_a_roster_without_his_own_key_is_refused() -> None:
         General(secret_of(1)).enlist(camp.muster_of(9, brief))
 
 
+def roster_with(camp: Camp, general: int, key: bytes) -> Roster:
+    """The camp's roster with another key in one line."""
+    return Roster(
+        tuple(
+            msgspec.structs.replace(line, signing_public=key) if line.general == general else line
+            for line in camp.roster.generals
+        )
+    )
+
+
+def test_sm18_a_roster_in_which_two_generals_share_a_key_or_a_number_is_refused() -> None:
+    camp = Camp()
+    shared_key = roster_with(camp, 3, camp[2].signer.public)
+    first, *rest = camp.roster.generals
+    shared_number = Roster((first, msgspec.structs.replace(first, signing_public=b"?"), *rest))
+    for roster in (shared_key, shared_number):
+        muster = camp.muster_of(1, Brief(protocol="oral", n=4, m=1))
+        with pytest.raises(ValueError, match="share a number or a key"):
+            General(secret_of(1)).enlist(msgspec.structs.replace(muster, roster=roster))
+
+
+@pytest.mark.parametrize("key", [b"", bytes(32), bytes([2]) * 32, b"\xff" * 33])
+def test_a_roster_with_a_key_that_is_none_is_refused(key: bytes) -> None:
+    camp = Camp()
+    muster = camp.muster_of(1, Brief(protocol="oral", n=4, m=1))
+    forged = msgspec.structs.replace(muster, roster=roster_with(camp, 3, key))
+    with pytest.raises(ValueError, match="general 3's key in the roster is no Ed25519 key"):
+        General(secret_of(1)).enlist(forged)
+
+
 def test_without_a_secret_a_general_makes_a_key_of_his_own() -> None:
     assert General().signer.public != General().signer.public
 
 
 def test_sm18_the_run_id_commits_to_every_key_in_the_roster_and_to_scenario_and_nonce() -> None:
     roster = Camp().roster
-    *rest, last = roster.generals
-    changed = msgspec.structs.replace(last, signing_public=Signer(bytes([99]) * 32).public)
-    other_key = Roster((*rest, changed))
+    *rest, _ = roster.generals
+    other_key = roster_with(Camp(), 3, Signer(bytes([99]) * 32).public)
     run = run_id(roster, b"scenario", b"nonce")
     assert run == run_id(roster, b"scenario", b"nonce")
     for other in (
