@@ -117,11 +117,17 @@ class NotReady(msgspec.Struct, frozen=True, array_like=True, tag="not_ready"):
 
 
 class Decided(msgspec.Struct, frozen=True, array_like=True, tag="decided"):
-    """The general has decided, or has nothing left to do. Seconds are since his Start."""
+    """The general has decided, or will not. Told again once `is_done`: no more will come of him.
+
+    `seconds` are since his Start. `at_s` is the moment on his monotonic clock, which generals on
+    one host have in common; virtual time has none.
+    """
 
     value: Decision | None
     tally: tuple[tuple[Value, int], ...]
     seconds: float
+    at_s: float | None = None
+    is_done: bool = True
 
 
 class JournalPart(msgspec.Struct, frozen=True, array_like=True, tag="journal"):

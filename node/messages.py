@@ -35,7 +35,7 @@ class SignedOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     signatures: tuple[bytes, ...]
 
     def __str__(self) -> str:
-        value = self.token.decode("utf-8", "backslashreplace")
+        value = self.token.decode("utf-8", "backslashreplace").strip('"')
         return ":".join([value, *map(str, self.signers)])
 
 
@@ -80,6 +80,9 @@ class Conspire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
     run: bytes
     secret: bytes
+
+    def __repr__(self) -> str:
+        return f"Conspire(run={self.run!r})"
 
 
 Message: TypeAlias = Frame | Probe | Echo | Conspire

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, NoReturn
 
 import nacl.bindings
 import nacl.exceptions
@@ -42,6 +42,9 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"Signer(public={self.public.hex()})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signing key is never copied or pickled")
 
     def sign(self, context: bytes, statement: bytes) -> bytes:
         return self._key.sign(context + statement).signature

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from node import wire
 from node.control import Role
 from node.orders import Brief, Combiner, GeneralId
 from node.protocols import catalogue
 from node.signatures import Chains
-from node.traitors import Seat, strategy_of
-from orchestrator.scenario import Scenario
+from node.traitors import Seat, seated, strategy_class
+from orchestrator.scenario import Flaw, Scenario
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,18 @@ def cast(scenario: Scenario) -> Cast:
     return Cast(parts, scenario.resolved_yaml().encode(), scenario.seed)
 
 
-def check_role(role: Role, brief: Brief, general: GeneralId) -> str | None:
-    """What is wrong with a traitor's strategy, parameters or trigger; None where nothing is."""
+def check_traitor(strategy: str, params: Mapping[str, Any], brief: Brief) -> list[Flaw]:
+    """What is wrong with a traitor's strategy or its parameters, and which field says so."""
     try:
-        strategy_of(role, Seat(general, brief, 0, {}, Chains(bytes(32), brief.protocol, {})))
+        kind = strategy_class(strategy)
     except ValueError as fault:
-        return str(fault)
-    return None
+        return [(("strategy",), str(fault))]
+    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
+    try:
+        seated(kind, seat, Role(strategy=strategy, params=dict(params)))
+    except ValueError as fault:
+        return [(("with",), str(fault))]
+    return []
 
 
 def _part(scenario: Scenario, general: GeneralId) -> Part:

@@ -85,10 +85,12 @@ class RunDir:
             raise RunDirError(f"{path}: {fault.strerror}") from None
 
     def run_file(self) -> RunFile:
-        return self._decoded("run.json", RunFile)
+        found: RunFile = self._decoded("run.json", RunFile)
+        return found
 
     def roster(self) -> Roster:
-        return self._decoded("roster.json", Roster)
+        found: Roster = self._decoded("roster.json", Roster)
+        return found
 
     def transcript(self, roster: Roster, run: bytes) -> Transcript:
         """Every journal that is there, checked line by line."""

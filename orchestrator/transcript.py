@@ -123,8 +123,8 @@ def _read_line(record: Record, line: bytes, run: bytes, public: bytes) -> str | 
         return "the hash chain breaks here"
     try:
         entry: Entry = decoder.decode(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as fault:
-        return f"this is no journal entry: {fault}"
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return f"this is no journal entry: {error}"
     fault = _misplaced(record, entry, run)
     if fault is not None:
         return fault

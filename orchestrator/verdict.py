@@ -136,7 +136,9 @@ def ic2(case: Case) -> Property:
     if not case.obeying:
         return Property(Status.VACUOUS, "no lieutenant is loyal")
     order = case.inputs[case.brief.commander]
-    return _each(case, lambda decision: decision == order, f"the order was {text(order)}")
+    return _each(
+        case, lambda decision: decision == order, f"the loyal commander's order was {text(order)}"
+    )
 
 
 def termination(case: Case) -> Property:
@@ -191,14 +193,14 @@ def _holds(vector: Decision, own: Mapping[GeneralId, Value]) -> bool:
 
 
 def _each(case: Case, test: Callable[[Decision], bool], wanted: str) -> Property:
-    """Held if every obeying general's decision passes the test."""
+    """Held if every obeying general's decision passes the test, which `wanted` puts in words."""
     known = _known(case, case.obeying)
     for general, decision in known:
         if not test(decision):
             return Property(Status.BROKEN, f"{wanted}, but {general} decides {text(decision)}")
     if len(known) < len(case.obeying):
         return _unknown(case, case.obeying)
-    return Property(Status.HELD, "every loyal general's decision complies")
+    return Property(Status.HELD, wanted)
 
 
 def _known(case: Case, generals: Sequence[GeneralId]) -> list[tuple[GeneralId, Decision]]:

@@ -1,1 +1,1 @@
-"""Tests: paper, unit, simulated, transcripts, live."""
+"""What Byzantine must do, in sentences of the paper."""

@@ -39,6 +39,7 @@ __all__ = [
     "Traitor",
     "Trigger",
     "parameters",
+    "seated",
     "strategy_class",
     "strategy_of",
 ]
@@ -78,7 +79,7 @@ def strategy_class(name: str) -> type[Strategy]:
 
 def strategy_of(role: Role, seat: Seat) -> Strategy:
     """The strategy that a role names, seated. ValueError says which name or parameter is wrong."""
-    strategy = _seated(strategy_class(role.strategy), seat, role)
+    strategy = seated(strategy_class(role.strategy), seat, role)
     try:
         strategy.trigger = msgspec.convert(role.trigger, Trigger)
     except msgspec.ValidationError as fault:
@@ -87,7 +88,8 @@ def strategy_of(role: Role, seat: Seat) -> Strategy:
     return strategy
 
 
-def _seated(strategy: type[Strategy], seat: Seat, role: Role) -> Strategy:
+def seated(strategy: type[Strategy], seat: Seat, role: Role) -> Strategy:
+    """A strategy with a role's parameters. ValueError says which one is wrong."""
     known: dict[str, Any] = parameters(strategy)
     for name in role.params:
         if name not in known:

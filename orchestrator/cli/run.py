@@ -150,9 +150,9 @@ def _traitor(text: str) -> dict[str, Any]:
 
 def _scalars(value: Any) -> Any:
     """Text as YAML 1.2 reads it, so that `--order 10` and `order: 10` are the same."""
-    from orchestrator.scenario import scalar
+    from orchestrator.scenario import core_scalar
 
-    return scalar(value) if isinstance(value, str) else value
+    return core_scalar(value) if isinstance(value, str) else value
 
 
 def _seeding(seed: int | None) -> tuple[str, ...]:
@@ -171,10 +171,11 @@ def _backends(name: str, base_port: int | None) -> Iterator[Any]:
 
         yield Simulation
         return
-    from orchestrator.backends.processes import Barracks
+    from orchestrator.backends.fork_client import ForkServer
+    from orchestrator.backends.processes import Processes
 
-    with Barracks(base_port=base_port) as barracks:
-        yield barracks.backend
+    with ForkServer() as forks:
+        yield lambda: Processes(base_port, forks)
 
 
 def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | None, ExitCode]:

@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-def _any_parameters(strategy: str, params: Any, brief: Any) -> Iterable[Flaw]:  # noqa: ARG001
+def _any_parameters(strategy: str, params: Any, brief: Any) -> Iterable[Flaw]:
     return ()
 
 
@@ -125,8 +125,9 @@ def from_fields(
 
     Values are as YAML would give them: use `core_scalar` on what a user typed.
     """
-    place = Place(origin)
-    return _read(from_plain(fields, place), slug(origin), sets, Problems(), check_traitor)
+    problems = Problems()
+    root = from_plain(fields, Place(origin), problems)
+    return _read(root, slug(origin), sets, problems, check_traitor)
 
 
 def override(scenario: Scenario, *sets: str, check_traitor: CheckTraitor | None = None) -> Scenario:

@@ -16,12 +16,11 @@ from node.orders import (
     RETREAT,
     Brief,
     Combiner,
-    Decision,
     Numbers,
     Value,
 )
 from orchestrator.scenario.completion import DERIVED, Known, fitted
-from orchestrator.scenario.document import Path
+from orchestrator.scenario.document import KEY, Path
 from orchestrator.scenario.model import Expect, oral_messages
 from orchestrator.scenario.problems import shown, suggestion
 from orchestrator.scenario.terms import NUMBERS, Over, Protocol
@@ -178,7 +177,7 @@ def _inputs_by_general(n: int, inputs: Any) -> Iterator[Flaw]:
         yield ("inputs",), f"n = {n} generals need one each: none for {some}"
     for general in inputs:
         if general >= n:
-            yield ("inputs", general), _no_general(general, n)
+            yield ("inputs", general, KEY), _no_general(general, n)
 
 
 @_check
@@ -275,40 +274,38 @@ def _expected_generals_exist(expect: Expect, n: int) -> Iterator[Flaw]:
     for field in ("decisions", "tallies"):
         for general in getattr(expect, field):
             if general >= n:
-                yield ("expect", field, general), _no_general(general, n)
+                yield ("expect", field, general, KEY), _no_general(general, n)
 
 
 @_check
-def _expected_decisions(
-    expect: Expect, n: int, values: Any, combiner: Combiner | None
-) -> Iterator[Flaw]:
+def _expected_decisions(expect: Expect, values: Any, combiner: Combiner | None) -> Iterator[Flaw]:
     for general, decision in expect.decisions.items():
         path = ("expect", "decisions", general)
         if decision is None:
             continue
-        if combiner is Combiner.VECTOR:
-            yield from _vector(path, decision, n, values)
+        if isinstance(decision, tuple) is not (combiner is Combiner.VECTOR):
+            what = "a list of n values" if combiner is Combiner.VECTOR else "one value"
+            yield path, f"must be {what} or null, not {shown(decision)}"
         elif isinstance(decision, tuple):
-            yield path, "must be one value or null, not a list"
+            for index, value in enumerate(decision):
+                yield from _outside((*path, index), value, values)
         else:
             yield from _outside(path, decision, values)
 
 
-def _vector(path: Path, decision: Decision, n: int, values: Any) -> Iterator[Flaw]:
-    if not isinstance(decision, tuple):
-        yield path, f"must be a list of n = {n} values or null, not {shown(decision)}"
-    elif len(decision) != n:
-        yield path, f"must have n = {n} values, not {len(decision)}"
-    else:
-        for index, value in enumerate(decision):
-            yield from _outside((*path, index), value, values)
+@_check
+def _expected_vectors(expect: Expect, n: int) -> Iterator[Flaw]:
+    for general, decision in expect.decisions.items():
+        if isinstance(decision, tuple) and len(decision) != n:
+            path = ("expect", "decisions", general)
+            yield path, f"must have n = {n} values, not {len(decision)}"
 
 
 @_check
 def _expected_tallies(expect: Expect, values: Any) -> Iterator[Flaw]:
     for general, tally in expect.tallies.items():
         for value in tally:
-            yield from _outside(("expect", "tallies", general, value), value, values)
+            yield from _outside(("expect", "tallies", general, value, KEY), value, values)
 
 
 @_check

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, StrictInt
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from node.orders import Combiner, Domain, Enumerated, GeneralId, Numbers, Value
 from node.quorums import lockstep_rounds, oral_generals_min, signed_generals_min
@@ -185,6 +186,8 @@ def _plain(value: Any) -> Any:
         return {_plain(key): _plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
+    if isinstance(value, str) and not value.isprintable():
+        return DoubleQuotedScalarString(value)  # ruamel folds some control characters away
     return value.value if isinstance(value, Enum) else value
 
 
@@ -217,6 +220,5 @@ def _too_many_traitors(scenario: Scenario) -> str | None:
     traitors, m = len(scenario.traitors), scenario.m
     if traitors <= m or scenario.protocol is Protocol.EXCHANGE:
         return None
-    return (
-        f"{traitors} traitors are more than m = {m}: no promise is owed, breaking is out of model"
-    )
+    are = "1 traitor is" if traitors == 1 else f"{traitors} traitors are"
+    return f"{are} more than m = {m}: no promise is owed, what breaks is out of model"

@@ -1,0 +1,371 @@
+"""One general's loop: what arrives goes to the `General`, what he asks for is carried out.
+
+One thread, and one blocking poll without fixed ticks. A readable socket is drained, a bounded
+number of messages a turn, before anything is polled again. When a timer is due, what had arrived by
+then is heard first: the deadline itself is in time. Logs are written while nothing else is to do.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Final, assert_never
+
+import msgspec
+
+from node.control import (
+    Collect,
+    Decided,
+    Disband,
+    Enrol,
+    Failed,
+    JournalPart,
+    Muster,
+    NotReady,
+    Order,
+    Ready,
+    Start,
+)
+from node.effects import CancelTimer, Decide, SetTimer
+from node.general import Action, Deliver, General
+from node.links import LINK_FRAMES_MAX, Control, Field, TransportError, Trouble
+from node.logs import Log
+from node.orders import Decision, GeneralId, Value
+from node.settings import Settings
+
+#: Frames that are heard before timers and the orchestrator have their turn.
+FRAMES_PER_TURN: Final = 256
+REQUESTS_PER_TURN: Final = 32
+#: Nothing happened for so long, in milliseconds: there is time for the log.
+IDLE_MS: Final = 5
+#: Lines that are still written once the end has come.
+LAST_LINES_MAX: Final = 10_000
+#: A journal travels in pieces of about so many bytes.
+JOURNAL_PART_BYTES: Final = 1 << 20
+#: Last words have so long to leave, in milliseconds.
+LINGER_MS: Final = 200
+
+STATUS_DISBANDED: Final = 0
+STATUS_FAILED: Final = 1
+STATUS_ORPHANED: Final = 3
+STATUS_NOWHERE: Final = 4
+
+#: What the orchestrator can say of a general who ended early.
+STATUSES: Final = {
+    STATUS_DISBANDED: "it was told to end",
+    STATUS_FAILED: "it failed",
+    STATUS_ORPHANED: "it lost the orchestrator",
+    STATUS_NOWHERE: "it could not listen on a port",
+}
+
+
+class Dismissed(Exception):  # noqa: N818 - no error: the general was told to go
+    """SIGTERM."""
+
+
+def play(settings: Settings, lifeline: int | None = None) -> int:
+    """One general from enrolment to his end; his exit status.
+
+    `lifeline` is a descriptor that becomes readable when whoever started this process has ended.
+    """
+    signal.signal(signal.SIGTERM, _dismiss)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the orchestrator's to handle.
+    log = Log()
+    runtime = None
+    try:
+        runtime = Runtime(settings, log, lifeline)
+        return runtime.run()
+    except Dismissed:
+        log.event("INFO", "dismissed")
+        return STATUS_DISBANDED
+    except TransportError as error:
+        log.event("ERROR", "failed", reason=str(error))
+        return STATUS_NOWHERE if runtime is None else STATUS_FAILED
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.event("ERROR", "failed", reason=reason)
+        if runtime is not None:
+            runtime.confess(reason)
+        return STATUS_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if runtime is not None:
+            runtime.close()
+
+
+class Runtime:
+    """The loop. The handler of a descriptor says whether there may be more to be had from it."""
+
+    def __init__(self, settings: Settings, log: Log, lifeline: int | None) -> None:
+        self._settings = settings
+        self._log = log
+        self._troubles_told: dict[tuple[Trouble, GeneralId | None], int] = {}
+        self._general = General()
+        self._field = Field(settings)
+        self._control = Control(self._field, settings)
+        self._timers: dict[str, float] = {}
+        self._is_mustered = False
+        self._started_s: float | None = None
+        self._has_greeted = False
+        #: The last thing that was reported of this general's own standing.
+        self._standing: Ready | NotReady | Decided | None = None
+        self._status: int | None = None
+        #: When to give up: on a barrier that does not open, on an orchestrator who says nothing.
+        self._barrier_s = math.inf
+        self._word_owed_s = time.monotonic() + settings.patience_s
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[], bool]] = {}
+        self._busy: set[int] = set()
+        self._listen(self._control.fd, self._hear_orders)
+        self._listen(self._field.alarm_fd, self._hear_alarms)
+        if lifeline is not None:
+            self._listen(lifeline, lambda: self._feel(lifeline))
+
+    def run(self) -> int:
+        """Turns until the end; the exit status."""
+        is_idle = False
+        while self._status is None:
+            ready = self._poll.poll(self._wait_ms(is_idle))
+            is_idle = not ready and not self._busy
+            if ready:
+                self._busy.update([fd for fd, _ in ready])
+            for fd in tuple(self._busy):
+                if not self._handlers[fd]():
+                    self._busy.discard(fd)
+            self._keep_time()
+            if is_idle:
+                self._log.catch_up(self._general.journal)
+                self._warn()
+        return self._status
+
+    def confess(self, reason: str) -> None:
+        """Tells the orchestrator that this general cannot go on."""
+        self._control.report(Failed(reason))
+
+    def close(self) -> None:
+        """Writes what the log still lacks and ends all links."""
+        self._log.catch_up(self._general.journal, LAST_LINES_MAX)
+        self._warn()
+        self._control.close(LINGER_MS)
+        self._field.close()
+
+    def _wait_ms(self, is_idle: bool) -> int:
+        """How long the next poll may block, in milliseconds: a deadline's own is rounded up."""
+        if self._busy:
+            return 0
+        next_s = min((*self._timers.values(), self._barrier_s, self._word_owed_s))
+        wait_ms = max(0, math.ceil((next_s - time.monotonic()) * 1000))
+        if self._log.is_behind(self._general.journal):
+            return 0 if is_idle else min(IDLE_MS, wait_ms)
+        return wait_ms
+
+    # What is readable.
+
+    def _listen(self, fd: int, handler: Callable[[], bool]) -> None:
+        self._handlers[fd] = handler
+        self._poll.register(fd, select.POLLIN)
+        # What became readable before we listened is not told again.
+        self._busy.add(fd)
+
+    def _hear(self) -> bool:
+        return self._hear_frames() == FRAMES_PER_TURN
+
+    def _hear_frames(self) -> int:
+        """Gives the general what has arrived, a turn's worth at most; how many frames it was."""
+        heard = self._field.drain(FRAMES_PER_TURN)
+        at_s = time.monotonic()
+        receive = self._general.receive
+        for sender, data in heard:
+            actions = receive(sender, data, at_s)
+            if actions:
+                self._carry_out(actions)
+        if self._barrier_s < math.inf:
+            self._report_if_ready()
+        return len(heard)
+
+    def _hear_orders(self) -> bool:
+        if self._control.is_up and not self._has_greeted:
+            self._greet()
+        elif not self._control.is_up and self._has_greeted:
+            self._has_greeted = False
+            self._owe_word()
+        orders = self._control.orders()
+        for order in orders:
+            self._obey(order)
+        # Looking and speaking may both take the descriptor's news away: look until all is quiet.
+        return bool(orders)
+
+    def _hear_alarms(self) -> bool:
+        self._field.hear_alarms()
+        return False
+
+    def _admit(self) -> bool:
+        return self._field.admit(REQUESTS_PER_TURN)
+
+    def _feel(self, lifeline: int) -> bool:
+        """Ends with the one who forked us: nothing is ever written, so only an end is readable."""
+        if is_readable(lifeline):
+            self._status = STATUS_ORPHANED
+        return False
+
+    def _warn(self) -> None:
+        """Logs what the transport saw, each time that a count has doubled: bounded lines."""
+        for (trouble, general), count in self._field.troubles.items():
+            told = self._troubles_told.get((trouble, general), 0)
+            if count > told and count >= 2 * told:
+                self._troubles_told[trouble, general] = count
+                self._log.event("WARNING", trouble, of=general, count=count)
+
+    # The orchestrator.
+
+    def _greet(self) -> None:
+        """Enrols, again after every lost connection, and says how things stand."""
+        self._has_greeted = self._control.report(
+            Enrol(
+                token=self._settings.token,
+                pid=os.getpid(),
+                endpoint=self._field.endpoint,
+                curve_public=self._field.public,
+                signing_public=self._general.signer.public,
+            )
+        )
+        if self._standing is not None:
+            self._control.report(self._standing)
+
+    def _obey(self, order: Order) -> None:
+        match order:
+            case Muster():
+                self._take_place(order)
+            case Start():
+                self._start()
+            case Collect():
+                self._hand_in()
+            case Disband():
+                self._log.event("INFO", "disbanded")
+                self._status = STATUS_DISBANDED
+            case _:
+                assert_never(order)
+
+    def _take_place(self, muster: Muster) -> None:
+        """Learns the roster, lets its generals in, and probes them."""
+        if self._is_mustered:
+            return
+        self._general.enlist(muster)
+        self._is_mustered = True
+        self._field.deploy(muster.me, muster.roster)
+        self._barrier_s = time.monotonic() + muster.wait_s
+        self._word_owed_s = math.inf
+        self._carry_out(self._general.muster())
+        self._listen(self._field.gate_fd, self._admit)
+        self._listen(self._field.fd, self._hear)
+        self._frames_max = LINK_FRAMES_MAX * len(muster.roster.generals)
+
+    def _report_if_ready(self) -> None:
+        if self._general.is_ready:
+            self._barrier_s = math.inf
+            self._report(Ready())
+
+    def _start(self) -> None:
+        if self._started_s is None and self._is_mustered:
+            self._word_owed_s = math.inf
+            self._started_s = time.monotonic()
+            self._carry_out(self._general.start(self._started_s))
+
+    def _hand_in(self) -> None:
+        """Closes the journal and sends it, in pieces."""
+        if not self._is_mustered:
+            return
+        self._general.close()
+        piece = bytearray()
+        for line in self._general.journal.lines():
+            piece += line
+            if len(piece) >= JOURNAL_PART_BYTES:
+                self._control.report(JournalPart(bytes(piece), last=False))
+                piece.clear()
+        self._control.report(JournalPart(bytes(piece), last=True))
+        self._owe_word()
+
+    def _report(self, standing: Ready | NotReady | Decided) -> None:
+        self._standing = standing
+        self._control.report(standing)
+        self._busy.add(self._control.fd)
+        self._owe_word()
+
+    def _owe_word(self) -> None:
+        self._word_owed_s = time.monotonic() + self._settings.patience_s
+
+    # What the general asks for.
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Deliver(to, data):
+                    self._field.deliver(to, data)
+                case SetTimer(name, at_s):
+                    self._timers[name] = at_s
+                case CancelTimer(name):
+                    self._timers.pop(name, None)
+                case Decide(value, tally):
+                    self._report_decision(value, tally)
+                case _:
+                    assert_never(action)
+        if self._general.is_done:
+            self._report_done()
+
+    def _report_decision(
+        self, value: Decision | None, tally: tuple[tuple[Value, int], ...]
+    ) -> None:
+        at_s = time.monotonic()
+        seconds = at_s - (self._started_s or at_s)
+        self._report(Decided(value, tally, seconds, at_s, is_done=self._general.is_done))
+
+    def _report_done(self) -> None:
+        """Says, once, that nothing more will come from here: of a traitor who crashed, too."""
+        match self._standing:
+            case Decided(is_done=False):
+                self._report(msgspec.structs.replace(self._standing, is_done=True))
+            case Ready():
+                self._timers.clear()
+                self._report_decision(None, ())
+
+    # Time.
+
+    def _keep_time(self) -> None:
+        """Wakes the general for timers that are due, and gives up where giving up is due."""
+        now_s = time.monotonic()
+        if self._timers and min(self._timers.values()) <= now_s:
+            self._hear_all_that_arrived()
+            for name in [name for name, at_s in self._timers.items() if at_s <= now_s]:
+                # What another timer's action cancelled or set anew is no longer due.
+                if self._timers.get(name, math.inf) <= now_s:
+                    del self._timers[name]
+                    self._carry_out(self._general.wake(name, now_s))
+        if now_s >= self._barrier_s:
+            self._barrier_s = math.inf
+            self._report(NotReady(self._general.missing))
+        if now_s >= self._word_owed_s:
+            self._log.event("WARNING", "orphaned")
+            self._status = STATUS_ORPHANED
+
+    def _hear_all_that_arrived(self) -> None:
+        """Every queued frame of every link, however many one of them has: the bound is theirs."""
+        left = self._frames_max
+        while left > 0:
+            heard = self._hear_frames()
+            if heard < FRAMES_PER_TURN:
+                return
+            left -= heard
+
+
+def is_readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _dismiss(_number: int, _frame: object) -> None:
+    raise Dismissed
