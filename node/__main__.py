@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 from node.forks import ForkServer
+from node.orders import Brief
+from node.rehearsal import lay_out, rehearse
 from node.runtime import play
 from node.settings import from_outside
 
@@ -14,9 +16,14 @@ FORK_SERVER = "--fork-server"
 
 def main(arguments: list[str]) -> int:
     if arguments == [FORK_SERVER]:
-        ForkServer(sys.stdin.fileno(), sys.stdout.fileno(), play).serve()
+        ForkServer(sys.stdin.fileno(), sys.stdout.fileno(), play, warm_up).serve()
         return 0
     return play(from_outside(arguments))
+
+
+def warm_up(brief: Brief) -> None:
+    lay_out(brief)
+    rehearse(brief)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,13 @@ class Muster(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="mu
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
-    """The barrier opens: round 1 begins on receipt."""
+    """The barrier opens: round 1 begins at `at_s`, on receipt where that is None.
+
+    The moment is one of the monotonic clock that all generals on one host have in common: a common
+    start is what the deadlines of a round rest on, and nobody's word can be late for it.
+    """
+
+    at_s: float | None = None
 
 
 class Collect(msgspec.Struct, frozen=True, array_like=True, tag="collect"):

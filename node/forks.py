@@ -22,6 +22,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from node.orders import Brief
 from node.settings import Settings
 
 LENGTH_BYTES: Final = 4
@@ -37,6 +38,12 @@ class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
     log: str
 
 
+class Warm(msgspec.Struct, frozen=True, array_like=True, tag="warm"):
+    """Generals of that brief will be wanted: what they can share is to be made ready."""
+
+    brief: Brief
+
+
 class Kill(msgspec.Struct, frozen=True, array_like=True, tag="kill"):
     """A signal for the general of that ticket, if he still runs."""
 
@@ -44,7 +51,7 @@ class Kill(msgspec.Struct, frozen=True, array_like=True, tag="kill"):
     signal: int
 
 
-Request: TypeAlias = Fork | Kill
+Request: TypeAlias = Fork | Warm | Kill
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
@@ -65,6 +72,8 @@ Answer: TypeAlias = Forked | Exited
 
 #: What a child runs: settings and the lifeline's descriptor in, exit status out.
 Play: TypeAlias = Callable[[Settings, int], int]
+#: What makes the parent ready for generals of a brief.
+Prepare: TypeAlias = Callable[[Brief], None]
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)
@@ -106,10 +115,12 @@ class Inbox:
 class ForkServer:
     """The warm parent. `serve` returns once the requests have come to their end."""
 
-    def __init__(self, requests_fd: int, answers_fd: int, play: Play) -> None:
-        self._requests_fd = requests_fd
-        self._answers_fd = answers_fd
+    def __init__(self, requests_fd: int, answers_fd: int, play: Play, prepare: Prepare) -> None:
+        # Moved away from the standard descriptors, which a child is given anew.
+        self._requests_fd = os.dup(requests_fd)
+        self._answers_fd = os.dup(answers_fd)
         self._play = play
+        self._prepare = prepare
         self._inbox = Inbox()
         self._pid_of: dict[int, int] = {}
         self._lifeline, self._lifeline_end = os.pipe()
@@ -149,6 +160,9 @@ class ForkServer:
             match request:
                 case Fork():
                     self._fork(request)
+                case Warm(brief):
+                    self._prepare(brief)
+                    gc.freeze()
                 case Kill(ticket, number):
                     if ticket in self._pid_of:
                         os.kill(self._pid_of[ticket], number)
@@ -168,11 +182,11 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            _redirect(fork.log)
             for fd in (self._requests_fd, self._answers_fd, self._lifeline_end):
                 os.close(fd)
             for fd in (self._bell, self._bell_end):
                 os.close(fd)
+            _redirect(fork.log)
             status = self._play(fork.settings, self._lifeline)
         except BaseException:
             traceback.print_exc()

@@ -301,15 +301,19 @@ class Control:
         self._socket = field.client(zmq.DEALER, settings.headquarters_key.encode())
         self._socket.maxmsgsize = control.CONTROL_BYTES_MAX + CURVE_OVERHEAD_BYTES
         self._socket.sndhwm = 0  # What a general has to report, he holds in memory anyway.
-        # A link that is down has no queue, so that `is_up` tells the truth.
+        # A link that is down has no queue, so that `look` tells the truth.
         self._socket.immediate = True
         self._socket.connect(settings.headquarters)
         self.fd = descriptor(self._socket)
 
-    @property
-    def is_up(self) -> bool:
-        """Whether the orchestrator's key is proven and the connection stands."""
-        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT)
+    def look(self) -> tuple[bool, bool]:
+        """Whether the orchestrator's key is proven and the link stands; whether orders wait.
+
+        To be asked last before the descriptor is polled again, for any other use of the socket may
+        take in what the descriptor tells of.
+        """
+        events = int(self._socket.get(zmq.EVENTS))
+        return bool(events & zmq.POLLOUT), bool(events & zmq.POLLIN)
 
     def report(self, report: Report) -> bool:
         """Hands a report over; whether there was a link to carry it."""

@@ -7,6 +7,7 @@ then is heard first: the deadline itself is in time. Logs are written while noth
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import select
@@ -35,15 +36,24 @@ from node.general import Action, Deliver, General
 from node.links import LINK_FRAMES_MAX, Control, Field, TransportError, Trouble
 from node.logs import Log
 from node.orders import Decision, GeneralId, Value
+from node.rehearsal import rehearse
 from node.settings import Settings
 
 #: Frames that are heard before timers and the orchestrator have their turn.
 FRAMES_PER_TURN: Final = 256
 REQUESTS_PER_TURN: Final = 32
 #: Nothing happened for so long, in milliseconds: there is time for the log.
-IDLE_MS: Final = 5
+IDLE_MS: Final = 100
 #: Lines that are still written once the end has come.
 LAST_LINES_MAX: Final = 10_000
+#: A poll ends to the millisecond, a sleep late by a tenth of one: who speaks first wakes before the
+#: start by so many seconds, and watches the clock for the last ones.
+EARLY_S: Final = 0.002
+WATCH_S: Final = 0.0003
+#: Who only listens in round 1 is woken by the first frame, or so long after the start.
+LAZY_S: Final = 0.010
+#: No start is announced longer before, in seconds.
+START_NOTICE_S_MAX: Final = 10.0
 #: A journal travels in pieces of about so many bytes.
 JOURNAL_PART_BYTES: Final = 1 << 20
 #: Last words have so long to leave, in milliseconds.
@@ -109,6 +119,9 @@ class Runtime:
         self._control = Control(self._field, settings)
         self._timers: dict[str, float] = {}
         self._is_mustered = False
+        #: When round 1 begins, and when to be awake for it; when it did begin.
+        self._start_s = self._alarm_s = math.inf
+        self._speaks_first = False
         self._started_s: float | None = None
         self._has_greeted = False
         #: The last thing that was reported of this general's own standing.
@@ -130,6 +143,9 @@ class Runtime:
         is_idle = False
         while self._status is None:
             ready = self._poll.poll(self._wait_ms(is_idle))
+            now_s = time.monotonic()
+            if now_s >= self._alarm_s or (ready and now_s >= self._start_s):
+                self._start()
             is_idle = not ready and not self._busy
             if ready:
                 self._busy.update([fd for fd, _ in ready])
@@ -157,7 +173,7 @@ class Runtime:
         """How long the next poll may block, in milliseconds: a deadline's own is rounded up."""
         if self._busy:
             return 0
-        next_s = min((*self._timers.values(), self._barrier_s, self._word_owed_s))
+        next_s = min((*self._timers.values(), self._alarm_s, self._barrier_s, self._word_owed_s))
         wait_ms = max(0, math.ceil((next_s - time.monotonic()) * 1000))
         if self._log.is_behind(self._general.journal):
             return 0 if is_idle else min(IDLE_MS, wait_ms)
@@ -188,16 +204,17 @@ class Runtime:
         return len(heard)
 
     def _hear_orders(self) -> bool:
-        if self._control.is_up and not self._has_greeted:
+        for order in self._control.orders():
+            self._obey(order)
+        is_up, has_more = self._control.look()
+        if is_up == self._has_greeted:
+            return has_more
+        if is_up:
             self._greet()
-        elif not self._control.is_up and self._has_greeted:
+        else:
             self._has_greeted = False
             self._owe_word()
-        orders = self._control.orders()
-        for order in orders:
-            self._obey(order)
-        # Looking and speaking may both take the descriptor's news away: look until all is quiet.
-        return bool(orders)
+        return True
 
     def _hear_alarms(self) -> bool:
         self._field.hear_alarms()
@@ -240,12 +257,11 @@ class Runtime:
         match order:
             case Muster():
                 self._take_place(order)
-            case Start():
-                self._start()
+            case Start(at_s):
+                self._open_barrier(at_s)
             case Collect():
                 self._hand_in()
             case Disband():
-                self._log.event("INFO", "disbanded")
                 self._status = STATUS_DISBANDED
             case _:
                 assert_never(order)
@@ -255,7 +271,9 @@ class Runtime:
         if self._is_mustered:
             return
         self._general.enlist(muster)
+        rehearse(muster.brief)
         self._is_mustered = True
+        self._speaks_first = muster.brief.commander in (None, muster.me)
         self._field.deploy(muster.me, muster.roster)
         self._barrier_s = time.monotonic() + muster.wait_s
         self._word_owed_s = math.inf
@@ -269,11 +287,21 @@ class Runtime:
             self._barrier_s = math.inf
             self._report(Ready())
 
-    def _start(self) -> None:
+    def _open_barrier(self, at_s: float | None) -> None:
+        """Begins at a moment in the near future, or now."""
         if self._started_s is None and self._is_mustered:
+            now_s = time.monotonic()
             self._word_owed_s = math.inf
-            self._started_s = time.monotonic()
-            self._carry_out(self._general.start(self._started_s))
+            self._start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
+            self._alarm_s = self._start_s + (-EARLY_S if self._speaks_first else LAZY_S)
+
+    def _start(self) -> None:
+        """Round 1. Who speaks first does so to the point; the others begin as they hear of it."""
+        wait_until(self._start_s)
+        gc.disable()  # Rounds make no cycles to speak of, and a collection would fall into one.
+        self._started_s = self._start_s
+        self._start_s = self._alarm_s = math.inf
+        self._carry_out(self._general.start(self._started_s))
 
     def _hand_in(self) -> None:
         """Closes the journal and sends it, in pieces."""
@@ -320,6 +348,7 @@ class Runtime:
         self, value: Decision | None, tally: tuple[tuple[Value, int], ...]
     ) -> None:
         at_s = time.monotonic()
+        gc.enable()
         seconds = at_s - (self._started_s or at_s)
         self._report(Decided(value, tally, seconds, at_s, is_done=self._general.is_done))
 
@@ -365,6 +394,13 @@ def is_readable(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def wait_until(at_s: float) -> None:
+    """Returns at that moment of the monotonic clock, a near one: not before, hardly after."""
+    while (left_s := at_s - time.monotonic()) > 0:
+        if left_s > WATCH_S:
+            time.sleep(left_s - WATCH_S)
 
 
 def _dismiss(_number: int, _frame: object) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from node.forks import Exited, Fork, Forked, Inbox, Kill, packed
+from node.forks import Exited, Fork, Forked, Inbox, Kill, Warm, packed
+from node.orders import Brief
 from node.settings import Settings
 from orchestrator.backends import BackendError
 
@@ -74,6 +75,10 @@ class ForkServer:
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    def warm(self, brief: Brief) -> None:
+        """Lets the server make ready what generals of that brief can share. To come before them."""
+        self._ask(packed(Warm(brief)))
 
     def fork(self, settings: Settings, log: Path | None) -> Child:
         """Asks for a general; his pid becomes known once `listen` hears of it."""

@@ -31,6 +31,9 @@ CALCULATION_S: Final = 60.0
 COLLECT_S: Final = 60.0
 #: Seconds that generals have to end once they are told to; then they are killed.
 DISBAND_S: Final = 1.0
+#: How long before it the common start is announced: enough for the word to get around.
+NOTICE_S: Final = 0.003
+NOTICE_EACH_S: Final = 0.0003
 NONCE_BYTES: Final = 32
 
 
@@ -60,6 +63,7 @@ class Processes(Backend):
         self._silence_s = CALCULATION_S + _deadlines_s(cast)
         deadline_s = time.monotonic() + self._muster_s
         self._open(cast.n)
+        self._server.warm(cast.parts[0].brief)
         for part in cast.parts:
             log = logs / f"general-{part.general}.log" if logs else None
             self._children[part.general] = self._call_up(part.general, log)
@@ -81,7 +85,8 @@ class Processes(Backend):
                 on_decided(general)
             return all(self._is_done(general) for general in self._children)
 
-        self._hq.order_all(self._children, Start())
+        notice_s = NOTICE_S + len(self._children) * NOTICE_EACH_S
+        self._hq.order_all(self._children, Start(time.monotonic() + notice_s))
         self._hq.attend(all_are_done, time.monotonic() + self._silence_s)
         return self._decisions()
 
@@ -126,8 +131,11 @@ class Processes(Backend):
         return self._forks
 
     def _call_up(self, general: GeneralId, log: Path | None) -> Child:
+        return self._server.fork(self._settings(general), log)
+
+    def _settings(self, general: GeneralId) -> Settings:
         base = self._base_port
-        settings = Settings(
+        return Settings(
             headquarters=self._hq.endpoint,
             headquarters_key=self._hq.public,
             token=self._hq.expect(general),
@@ -136,7 +144,6 @@ class Processes(Backend):
             port_first=PORT_FIRST if base is None else base + general,
             ports=PORTS if base is None else 1,
         )
-        return self._server.fork(settings, log)
 
     def _await_enrolment(self, deadline_s: float) -> None:
         standing = self._hq.standing
