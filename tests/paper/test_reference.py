@@ -139,12 +139,12 @@ def test_r9_two_who_say_retreat_move_nobody(m: int, by_round: list[int]) -> None
 
 #: What each of nine lieutenants counts in OM(3), as the recursion of the paper gives it.
 R10_TALLIES = {
-    **dict.fromkeys((1, 4, 5, 9), {A: 7, R: 2}),
-    **dict.fromkeys((2, 3, 6, 7, 8), {A: 8, R: 1}),
+    **{g: {A: 7, R: 2} for g in (1, 4, 5, 9)},
+    **{g: {A: 8, R: 1} for g in (2, 3, 6, 7, 8)},
 }
 R11_TALLIES = {
-    **dict.fromkeys((1, 3, 5), {A: 7, R: 2}),
-    **dict.fromkeys((2, 4, 6, 7, 8, 9), {A: 6, R: 3}),
+    **{g: {A: 7, R: 2} for g in (1, 3, 5)},
+    **{g: {A: 6, R: 3} for g in (2, 4, 6, 7, 8, 9)},
 }
 
 
