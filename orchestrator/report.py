@@ -117,11 +117,11 @@ def table(result: Result, console: Console) -> None:
 
 def audit_line(audit: Audit) -> str:
     """The audit in one line."""
-    parts = [f"{audit.journals} journals"]
+    parts = [f"{audit.journals} journals and their closing signatures"]
     if audit.verified or audit.refused:
-        parts.append(f"{audit.verified} signed orders ({audit.signatures} distinct signatures)")
+        parts.append(f"{audit.verified} signed orders")
     if audit.refused:
-        parts.append(f"{audit.refused} orders that do not verify, all from traitors")
+        parts.append(f"{audit.refused} that do not verify, all from traitors")
     proofs = "".join(f"; {n} generals hold proof against {g}" for g, n in audit.proofs.items())
     if audit.is_clean:
         return f"  verified     {', '.join(parts)}{proofs}"

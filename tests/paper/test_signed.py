@@ -161,8 +161,8 @@ def test_sm_2_at_most_two_values_are_kept_and_relayed() -> None:
     many = signed(*(war.order(value, 0) for value in ("red", "green", "blue")))
     effects = war.accepted(1, {0: many})
     assert [e.text for e in effects if isinstance(e, Note)] == [
-        'accepted "red":0',
-        'accepted "green":0',
+        "accepted red:0",
+        "accepted green:0",
     ]
     (send,) = war.parts[1].say(2)
     assert names(send.body) == ["red:0:1", "green:0:1"]

@@ -402,7 +402,7 @@ def test_sm6_the_second_order_is_relayed_under_the_receivers_name() -> None:
     traitors = {0: ACCOMPLICE, 3: chain(0, 3, round=2, receiver=1)}
     result = play("signed", 4, 2, traitors)
     orders = [order for frame in _frames(told(result, 2, 3)) for order in _orders(frame)]
-    assert [str(order) for order in orders] == ['"retreat":0:3:1']
+    assert [str(order) for order in orders] == ["retreat:0:3:1"]
 
 
 # SM10: what was good in another run.
@@ -638,6 +638,19 @@ def test_sm22_a_known_value_is_dropped_before_it_is_verified() -> None:
     """Both lieutenants relay what the commander said; the second and third copy cost nothing."""
     result = play("signed", 4, 1)
     assert [_verifications(result, g) for g in range(4)] == [0, 1, 1, 1]
+
+
+def test_sm22_a_prefix_is_verified_once() -> None:
+    """The commander's second order reaches 1 twice in round 2: from 3 with a bad last signature,
+    and well signed from 4. Its first signature is the same on both, and is verified once."""
+    bogus = named(BogusFlood, round=2, signers=[0, 3], chains=1)
+    two_faced = a("two-faced", faces={5: [1, 2, 3], 1000: [4]})
+    traitors = {0: two_faced, 3: bogus}
+    result = play("signed", 5, 2, traitors, values="numbers", default=-1, order=5)
+    assert tally(result, 1) == {5.0: 1, 1000.0: 1}
+    assert refused(result)[1, 3, "bad_signature"] == 1
+    first_order, prefix, bad, last = 1, 1, 1, 1
+    assert _verifications(result, 1) == first_order + prefix + bad + last
 
 
 def test_sm23_the_signers_of_what_was_forwarded_are_not_blamed() -> None:
