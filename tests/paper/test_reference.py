@@ -241,6 +241,8 @@ def test_r15_an_order_held_back_to_round_two_still_reaches_everyone() -> None:
     assert obeyed(result) == {1: R, 2: R}
     assert tally(result, 1) == tally(result, 2) == {A: 1, R: 1}
     assert accusations(result).keys() == {1, 2, 3}
+    # Round 3: 1 tells 2 of retreat:0:3, and 3 tells 2 of the attack that he heard from 1.
+    assert messages(result) == [3, 5, 2]
     assert outcome(result) == "pass"
 
 

@@ -96,21 +96,24 @@ def signed_by(commander: int, n: int) -> Iterator[Lies]:
         yield {commander: script(*lines)}
 
 
-def relayed_by(
-    traitor: int, n: int, accomplices: Sequence[int] = (), receivers: Sequence[int] | None = None
-) -> Iterator[Lies]:
+def relayed_by(traitor: int, n: int, accomplices: Sequence[int] = ()) -> Iterator[Lies]:
     """What a traitorous lieutenant can relay in round 2: either order, both, nothing.
 
-    Without the commander's key one of the two orders is a forgery.
+    Without the commander's key he has his signature on one order only, and can put it under the
+    other, or leave it out.
     """
-    if receivers is None:
-        receivers = [g for g in range(1, n) if g != traitor]
-    ways: Sequence[tuple[str, ...]] = [(), (A,), (R,), (A, R), (R, A)]
-    for told in product(ways, repeat=len(receivers)):
+    receivers = [g for g in range(1, n) if g != traitor]
+    ways: list[tuple[str, ...]] = [(), (A,), (R,), (A, R), (R, A)]
+    spliced = [] if accomplices else [A, R]
+    for told in product([*ways, *spliced], repeat=len(receivers)):
         lines = [
             line
-            for receiver, values in zip(receivers, told, strict=True)
-            for line in says(receiver, values, (0, traitor), round=2)
+            for receiver, said in zip(receivers, told, strict=True)
+            for line in (
+                [to(receiver, said, round=2)]
+                if isinstance(said, str)
+                else says(receiver, said, (0, traitor), round=2)
+            )
         ]
         yield {traitor: script(*lines), **{g: script() for g in accomplices}}
 
@@ -134,7 +137,7 @@ def test_no_lie_of_a_signing_commander_breaks_a_promise(n: int, lies: int, order
 
 
 @pytest.mark.parametrize("order", [A, R])
-@pytest.mark.parametrize(("n", "lies"), [(3, 5), (4, 25)])
+@pytest.mark.parametrize(("n", "lies"), [(3, 7), (4, 49)])
 def test_no_lie_of_a_relaying_lieutenant_breaks_a_promise(n: int, lies: int, order: str) -> None:
     for traitor in range(1, n):
         count, found = broken(
