@@ -312,6 +312,6 @@ class Framer(Strategy):
         return self.domain.opposites(codes)
 
 
-def named(strategy: type[Strategy], /, **params: Any) -> Mapping[str, Any]:
+def named(strategy: type[Strategy], /, **params: Any) -> dict[str, Any]:
     """A traitor of this module, as a scenario writes it."""
     return {"strategy": f"{__name__}:{strategy.__name__}", "with": params}

@@ -14,7 +14,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from node.orders import Combiner, Domain, Enumerated, GeneralId, Numbers, Value
-from node.quorums import lockstep_rounds, oral_generals_min, signed_generals_min
+from node.quorums import (
+    combined_generals_min,
+    lockstep_rounds,
+    oral_generals_min,
+    signed_generals_min,
+)
 from orchestrator.scenario.document import Node, from_yaml
 from orchestrator.scenario.problems import Problems
 from orchestrator.scenario.terms import (
@@ -231,6 +236,12 @@ def _below_bound(scenario: Scenario) -> str | None:
         return (
             f"n = {n} is below m + 2 = {signed_generals_min(m)}: with signed messages the promises "
             "say nothing unless two generals are loyal (Lamport, Shostak, Pease 1982, section 4)"
+        )
+    is_combined = scenario.combiner in (Combiner.MAJORITY, Combiner.MEDIAN)
+    if signed and is_combined and n < combined_generals_min(m):
+        return (
+            f"n = {n} is below 2m + 1 = {combined_generals_min(m)}: where loyal generals are not "
+            f"more than half, traitors can move a {scenario.combiner}; what breaks is out of model"
         )
     if not signed and n < oral_generals_min(m):
         return (
