@@ -44,6 +44,8 @@ class Audit:
     refused: int = 0
     signatures: int = 0
     proofs: dict[GeneralId, int] = field(default_factory=dict)
+    #: What became of each order, by instance: the same one is heard and said many times.
+    seen: dict[tuple[int, SignedOrder], bool] = field(default_factory=dict, repr=False)
 
     @property
     def is_clean(self) -> bool:
@@ -133,11 +135,12 @@ def _audit_frame(found: Audit, data: bytes, brief: Brief, chains: Chains) -> int
     frame = wire.decode(data)
     bad = 0
     for instance, order in _orders(frame, brief) if isinstance(frame, Frame) else ():
-        if chains.verify(order, instance):
-            found.verified += 1
-        else:
-            found.refused += 1
-            bad += 1
+        if (instance, order) not in found.seen:
+            found.seen[instance, order] = chains.verify(order, instance)
+        is_good = found.seen[instance, order]
+        found.verified += is_good
+        found.refused += not is_good
+        bad += not is_good
     return bad
 
 

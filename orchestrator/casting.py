@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from node import wire
 from node.control import Role
 from node.orders import Brief, Combiner, GeneralId
 from node.protocols import catalogue
-from node.signatures import Chains
-from node.traitors import Seat, seated, strategy_class
-from orchestrator.scenario import Flaw, Scenario
+from orchestrator.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -47,20 +43,6 @@ def cast(scenario: Scenario) -> Cast:
             "generals accept: take a smaller m, or a domain of two values"
         )
     return Cast(parts, scenario.resolved_yaml().encode(), scenario.seed)
-
-
-def check_traitor(strategy: str, params: Mapping[str, Any], brief: Brief) -> list[Flaw]:
-    """What is wrong with a traitor's strategy or its parameters, and which field says so."""
-    try:
-        kind = strategy_class(strategy)
-    except ValueError as fault:
-        return [(("strategy",), str(fault))]
-    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
-    try:
-        seated(kind, seat, Role(strategy=strategy, params=dict(params)))
-    except ValueError as fault:
-        return [(("with",), str(fault))]
-    return []
 
 
 def _part(scenario: Scenario, general: GeneralId) -> Part:

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from orchestrator.expectation import has_expectation, unmet
 from orchestrator.results import Result
-from orchestrator.verdict import Outcome
+from orchestrator.scenario import Outcome
 
 
 class ExitCode(IntEnum):

@@ -21,13 +21,14 @@ from node.words import safe
 from orchestrator.audit import Audit
 from orchestrator.expectation import unmet
 from orchestrator.results import Result
-from orchestrator.verdict import Outcome, Status, text
+from orchestrator.scenario import Outcome, Standing
+from orchestrator.verdict import text
 
 _COLOURS = {
-    Status.HELD: "green",
-    Status.BROKEN: "red",
-    Status.VACUOUS: "dim",
-    Status.UNKNOWN: "yellow",
+    Standing.HELD: "green",
+    Standing.BROKEN: "red",
+    Standing.VACUOUS: "dim",
+    Standing.UNKNOWN: "yellow",
     Outcome.PASS: "green",
     Outcome.VIOLATION: "bold red",
     Outcome.OUT_OF_MODEL: "yellow",

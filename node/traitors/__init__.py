@@ -27,6 +27,7 @@ from node.traitors.traitor import (
     Traitor,
     Trigger,
     parameters,
+    takes_others,
 )
 from node.traitors.two_faced import TwoFaced
 
@@ -93,7 +94,7 @@ def seated(strategy: type[Strategy], seat: Seat, role: Role) -> Strategy:
     """A strategy with a role's parameters. ValueError says which one is wrong."""
     known: dict[str, Any] = parameters(strategy)
     for name in role.params:
-        if name not in known:
+        if name not in known and not takes_others(strategy):
             close = difflib.get_close_matches(name, known, n=1)
             hint = f": did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"strategy {role.strategy!r} takes no parameter {name!r}{hint}")

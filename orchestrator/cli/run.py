@@ -99,7 +99,7 @@ def _chosen(
 ) -> list[Scenario]:
     """Every scenario to play, checked before the first one starts; exits with 2 otherwise."""
     from orchestrator.cli import scenarios
-    from orchestrator.scenario import ScenarioError
+    from orchestrator.scenario import ScenarioError, from_fields
 
     fields = _fields(options)
     if names and fields:
@@ -109,8 +109,8 @@ def _chosen(
     chosen, faults = [], []
     for name in names or (None,):
         try:
-            one = scenarios.load(name) if name else scenarios.from_options(fields)
-            chosen.append(scenarios.overridden(one, settings) if settings else one)
+            one = scenarios.load(name, settings) if name else from_fields(fields, sets=settings)
+            chosen.append(one)
         except ScenarioError as fault:
             faults.append(str(fault))
     if faults:

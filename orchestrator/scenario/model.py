@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -14,9 +13,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from node.orders import Combiner, Domain, Enumerated, GeneralId, Numbers, Value
+from node.protocols import catalogue
 from node.quorums import (
     combined_generals_min,
-    lockstep_rounds,
     oral_generals_min,
     signed_generals_min,
 )
@@ -180,12 +179,7 @@ class Scenario(BaseModel):
 
 def rounds(protocol: Protocol, m: int) -> int:
     """How many rounds a protocol takes."""
-    return 1 if protocol is Protocol.EXCHANGE else lockstep_rounds(m)
-
-
-def oral_messages(n: int, m: int) -> int:
-    """(n-1) + (n-1)(n-2) + ... to m + 1 factors: the paper messages of OM(m)."""
-    return sum(math.perm(n - 1, length) for length in range(1, m + 2))
+    return catalogue.PROTOCOLS[protocol.value].rounds(m)
 
 
 def _plain(value: Any) -> Any:

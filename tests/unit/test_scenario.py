@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from node.orders import Brief, Combiner, Enumerated, Numbers
+from node.protocols import catalogue
+from node.traitors import STRATEGIES
 from orchestrator.scenario import (
-    STRATEGIES,
     Expect,
     Outcome,
     Over,
@@ -31,7 +31,6 @@ from orchestrator.scenario import (
     from_fields,
     json_schema,
     load,
-    oral_messages,
     override,
     parse,
 )
@@ -43,6 +42,8 @@ UNREADABLE_ON_PURPOSE = "2-misspelt"
 PLAYABLE = [path for path in SHIPPED if path.stem != UNREADABLE_ON_PURPOSE]
 
 ORAL = "protocol: oral\nn: 4\nm: 1\n"
+#: A strategy that takes any parameters.
+WHATEVER = "tests.attackers:Whatever"
 
 
 def problems_of(text: str, *sets: str) -> list[Problem]:
@@ -151,11 +152,11 @@ def test_every_form_of_traitors_says_the_same() -> None:
 def test_a_traitor_keeps_his_parameters_and_his_trigger() -> None:
     [traitor] = parse(
         ORAL + "traitors:\n"
-        "  - general: 2\n    strategy: my.own_module:Liar\n"
+        "  - general: 2\n    strategy: tests.attackers:Whatever\n"
         "    with: {faces: {attack: [1], 9: [3]}, lines: [{say: null}]}\n"
         "    when: {rounds: [1, 2], to: [1], probability: 1}\n"
     ).traitors
-    assert traitor.strategy == "my.own_module:Liar"
+    assert traitor.strategy == "tests.attackers:Whatever"
     assert traitor.params == {"faces": {"attack": [1], 9: [3]}, "lines": [{"say": None}]}
     assert traitor.when.rounds == (1, 2)
     assert traitor.when.to == (1,)
@@ -202,7 +203,8 @@ def test_a_byte_order_mark_and_dos_line_ends_do_no_harm(tmp_path: Path) -> None:
 def test_oral_messages_are_counted_as_the_reference_counts_them(
     n: int, m: int, messages: int
 ) -> None:
-    assert oral_messages(n, m) == messages
+    brief = Brief(protocol="oral", n=n, m=m)
+    assert catalogue.oral_messages(brief) == messages
 
 
 # What is refused, and where.
@@ -679,30 +681,26 @@ def test_what_a_user_types_is_read_as_yaml_reads_it(typed: str, value: Any) -> N
     assert core_scalar(typed) == value
 
 
-# The catalogue of strategies, plugged in from outside.
+# Strategies are tried on before the run.
 
 
-def test_a_strategys_own_check_is_told_at_the_parameter() -> None:
-    seen: list[Brief] = []
-
-    def check(strategy: str, params: Mapping[str, Any], brief: Brief) -> Iterable[Any]:
-        seen.append(brief)
-        yield ("with", "late"), f"{strategy} wants a duration"
-
-    text = ORAL + "traitors: [{general: 3, strategy: delayer, with: {late: soon}}]\n"
+def test_a_wrong_parameter_is_told_where_it_stands() -> None:
+    text = ORAL + "traitors: [{general: 3, strategy: delayer, with: {late: 50}}]\n"
     with pytest.raises(ScenarioError) as refused:
-        parse(text, "story.yaml", check_traitor=check)
+        parse(text, "story.yaml")
     [line] = map(str, refused.value.problems)
-    assert line == "story.yaml:4:57: traitors.0.with.late: delayer wants a duration"
-    assert (seen[0].n, seen[0].m, seen[0].protocol, seen[0].domain) == (4, 1, "oral", Enumerated())
+    assert line.startswith(
+        "story.yaml:4:50: traitors.0.with: strategy 'delayer' takes no parameter"
+    )
+    assert line.endswith("did you mean 'late_ms'?")
 
 
-def test_a_strategys_check_is_not_asked_about_a_run_that_is_not_known() -> None:
-    def check(strategy: str, params: Mapping[str, Any], brief: Brief) -> Iterable[Any]:
-        raise AssertionError
-
-    with pytest.raises(ScenarioError):
-        parse("protocol: oral\nn: x\nm: 1\ntraitors: {3: flip}", check_traitor=check)
+def test_a_strategy_of_the_users_own_that_cannot_be_loaded_is_told_where_it_stands() -> None:
+    text = ORAL + "traitors: {3: 'no.such.module:Lie'}\n"
+    with pytest.raises(ScenarioError) as refused:
+        parse(text, "story.yaml")
+    [line] = map(str, refused.value.problems)
+    assert line.startswith("story.yaml:4:15: traitors.3.strategy: cannot load the strategy")
 
 
 # What is resolved comes back.
@@ -739,7 +737,7 @@ def _fields(draw: st.DrawFn) -> dict[str, Any]:
         "coalition": draw(st.booleans()),
         "expect": {"outcome": draw(st.sampled_from([one.value for one in Outcome]))},
         "traitors": [
-            {"general": general, "strategy": "flip", "with": draw(_params)}
+            {"general": general, "strategy": WHATEVER, "with": draw(_params)}
             for general in draw(st.sets(st.integers(0, n - 2), max_size=3))
         ]
         + [{"general": n - 1, "strategy": "flip"}],
@@ -782,8 +780,8 @@ def test_a_long_scenario_resolves_to_one_that_is_not_too_long_to_load() -> None:
 def test_traitors_who_lie_almost_alike_stay_apart() -> None:
     scenario = parse(
         ORAL + "traitors:\n"
-        "- {general: 1, strategy: 'a:B', with: {x: 1}}\n"
-        "- {general: 2, strategy: 'a:B', with: {x: true}}\n"
+        "- {general: 1, strategy: 'tests.attackers:Whatever', with: {x: 1}}\n"
+        "- {general: 2, strategy: 'tests.attackers:Whatever', with: {x: true}}\n"
     )
     again = parse(scenario.resolved_yaml())
     assert [type(traitor.params["x"]) for traitor in again.traitors] == [int, bool]
