@@ -32,7 +32,7 @@ GRAVITY = (
 
 def of(result: Result) -> ExitCode:
     """The code of one run: unknown and out-of-model are 3 only where nothing was expected."""
-    if not result.audit.is_clean:
+    if result.audit.findings:
         return ExitCode.AUDIT_FAILED
     if not unmet(result):
         return ExitCode.AS_EXPECTED
