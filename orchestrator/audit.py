@@ -35,9 +35,12 @@ class Finding:
 
 @dataclass
 class Audit:
-    """What an audit found. `findings` is damage; `unverifiable` are journals that are missing or
-    were never closed, as a killed general's, which is neither damage nor clean. `verified` and `refused` count signed orders in frames, each time one
-    was heard or said; `signatures` the distinct Ed25519 signatures among them that are good."""
+    """What an audit found.
+
+    `findings` is damage. `unverifiable` are journals that are missing or were never closed, as a
+    killed general's: neither damage nor clean. `verified` and `refused` count signed orders in
+    frames, each time one was heard or said; `signatures` the distinct good ones among them.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     unverifiable: list[Finding] = field(default_factory=list)
