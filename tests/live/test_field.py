@@ -271,10 +271,9 @@ def test_many_connections_of_one_key_are_bounded_and_counted(
     """NT8."""
     three.deploy()
     start_s = time.monotonic()
-    for number in range(500):
-        client = strangers.client(three[0].public, keys_of(three[1]))
+    crowd = [strangers.client(three[0].public, keys_of(three[1])) for _ in range(500)]
+    for client in crowd:
         client.connect(three[0].endpoint)
-        client.send(b"%d" % number)
     assert three.until(lambda: three[0].troubles[Trouble.CONNECTIONS_REFUSED, 1] >= 400)
     three[2].deliver((0,), b"heard")
     assert three.until(lambda: (2, b"heard") in three.heard[0])
