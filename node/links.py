@@ -241,7 +241,11 @@ class Field:
         pull = self.context.socket(zmq.PULL)
         guard(pull, FIELD_DOMAIN, self._secret, FRAME_BYTES_MAX)
         pull.rcvhwm = LINK_FRAMES_MAX
-        port = bind(pull, settings.bind_host, settings.port_first, settings.ports)
+        try:
+            port = bind(pull, settings.bind_host, settings.port_first, settings.ports)
+        except TransportError:
+            self.context.destroy(linger=0)
+            raise
         self.endpoint = f"tcp://{settings.advertised_host}:{port}"
         return pull
 
