@@ -181,14 +181,16 @@ def _backends(name: str, base_port: int | None) -> Iterator[Any]:
 def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | None, ExitCode]:
     from orchestrator import exitcodes, trial
     from orchestrator.backends import BackendError
+    from orchestrator.casting import Unplayable
+    from orchestrator.rundir import RunDirError
 
     try:
         with _progress(scenario.name) as progress:
             played = trial.play(scenario, backend, out, progress)
-    except ValueError as fault:
+    except Unplayable as fault:
         click.echo(f"{scenario.name}: {fault}", err=True)
         return None, exitcodes.ExitCode.USAGE
-    except (BackendError, OSError) as fault:
+    except (BackendError, RunDirError, OSError) as fault:
         click.echo(f"{scenario.name}: {fault}", err=True)
         return None, exitcodes.ExitCode.INFRASTRUCTURE
     return played, exitcodes.of(played)
