@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
 GRAVITY = (
     ExitCode.INFRASTRUCTURE,
     ExitCode.AUDIT_FAILED,
+    ExitCode.USAGE,
     ExitCode.PROMISE_BROKEN,
     ExitCode.UNDECIDED,
     ExitCode.AS_EXPECTED,
