@@ -1,8 +1,8 @@
 """The rows of the attack tables, OM1 to OM11 and SM1 to SM23, among real processes.
 
 The tables and what each row must come to are the simulator's; three things differ. "Late" is 50 ms,
-since a millisecond is nothing on a busy machine. A frame beyond the limit reaches nobody: the socket
-hangs up on its sender, so no general counts it. And a second frame of a round is a
+since a millisecond is nothing on a busy machine. A frame beyond the limit reaches nobody: the
+socket hangs up on its sender, so no general counts it. And a second frame of a round is a
 duplicate while the round lasts and late once the first one has ended it: which one depends on the
 others, so both are counted together.
 """
