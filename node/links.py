@@ -244,6 +244,7 @@ class Field:
         try:
             port = bind(pull, settings.bind_host, settings.port_first, settings.ports)
         except TransportError:
+            # A context that is collected with an open socket waits for it for ever.
             self.context.destroy(linger=0)
             raise
         self.endpoint = f"tcp://{settings.advertised_host}:{port}"

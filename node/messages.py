@@ -81,5 +81,8 @@ class Conspire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     run: bytes
     secret: bytes
 
+    def __repr__(self) -> str:
+        return f"Conspire(run={self.run!r})"
+
 
 Message: TypeAlias = Frame | Probe | Echo | Conspire

@@ -107,7 +107,10 @@ class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
 
 
 class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
-    """The domain of all finite numbers, held as doubles: sensors, clocks, measurements."""
+    """The domain of all finite numbers, held as doubles: sensors, clocks, measurements.
+
+    Zero is one value: what leaves an array as -0.0 is 0.0, which is what adding zero does.
+    """
 
     default: float = 0.0
 
@@ -130,7 +133,7 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
         """The value as the domain holds it, a double. ValueError where it is no finite number."""
         if isinstance(value, bool | str) or not math.isfinite(value):
             raise ValueError(f"{value!r} is no finite number")
-        return float(value)
+        return float(value) + 0.0
 
     def opposites(self, codes: Codes) -> Codes:
         """The negative; 1 for zero, which is its own negative."""
@@ -143,7 +146,7 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
         return float(value)
 
     def value(self, code: Any) -> Value:
-        return float(code)
+        return float(code) + 0.0
 
     def are_codes(self, codes: Codes) -> bool:
         return bool(np.isfinite(codes).all())
@@ -161,7 +164,7 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
         return False
 
     def token(self, value: Value) -> bytes:
-        return msgspec.json.encode(float(value))
+        return msgspec.json.encode(float(value) + 0.0)
 
     def read(self, token: bytes) -> Value | None:
         try:

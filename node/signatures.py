@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from functools import lru_cache
+from typing import Final, NoReturn
 
 import nacl.bindings
 import nacl.exceptions
@@ -42,6 +43,9 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer(public={self.public.hex()})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signing key is never copied or pickled")
+
     def sign(self, context: bytes, statement: bytes) -> bytes:
         return self._key.sign(context + statement).signature
 
@@ -50,6 +54,7 @@ class Signer:
         return bytes(self._key)
 
 
+@lru_cache(maxsize=1024)
 def is_admissible(public: bytes) -> bool:
     """Whether a key may enter a roster: of prime order, so that all verifiers agree about it."""
     return len(public) == PUBLIC_KEY_BYTES and nacl.bindings.crypto_core_ed25519_is_valid_point(

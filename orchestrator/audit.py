@@ -8,7 +8,7 @@ counted; one in what a loyal general *said* is a fault of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from node import wire
@@ -17,7 +17,14 @@ from node.journal import Accused, Heard, LedgerLine, Said
 from node.messages import Body, Bundle, Frame, Signed, SignedOrder
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, is_admissible
-from orchestrator.transcript import Record, Transcript
+from orchestrator.scenario.document import decoded, from_yaml
+from orchestrator.scenario.problems import Problems, printable
+from orchestrator.transcript import UNCLOSED, Record, Transcript
+
+#: What run.json repeats of the scenario, which alone the run id commits to: their names there.
+_CLAIMS = {"scenario": "name", "seed": "seed", "protocol": "protocol", "n": "n", "m": "m"}
+#: Signatures have four bytes for an instance.
+INSTANCES_MAX = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -30,35 +37,44 @@ class Finding:
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{where}: {self.kind}"
+        return printable(f"{where}: {self.kind}")
 
 
 @dataclass
 class Audit:
-    """What an audit found. `verified` and `refused` count signed orders in frames, each time one
-    was heard or said; `signatures` the distinct Ed25519 signatures among them that are good."""
+    """What an audit found.
+
+    `findings` is damage. `unverifiable` are journals that are missing or were never closed, as a
+    killed general's: neither damage nor clean. `verified` and `refused` count signed orders in
+    frames, each time one was heard or said; `signatures` the distinct good ones among them.
+    """
 
     findings: list[Finding] = field(default_factory=list)
+    unverifiable: list[Finding] = field(default_factory=list)
     journals: int = 0
     verified: int = 0
     refused: int = 0
     signatures: int = 0
     proofs: dict[GeneralId, int] = field(default_factory=dict)
+    #: What became of each order, by instance: the same one is heard and said many times.
+    seen: dict[tuple[int, SignedOrder], bool] = field(default_factory=dict, repr=False)
 
     @property
     def is_clean(self) -> bool:
-        return not self.findings
+        return not self.findings and not self.unverifiable
 
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What an audit is made of: a run directory's contents."""
+    """What an audit is made of: a run directory's contents. `claims`: what run.json says of the
+    scenario, by its own names."""
 
     roster: Roster
     scenario: bytes
     run: bytes
     nonce: bytes
     transcript: Transcript
+    claims: Mapping[str, object] = field(default_factory=dict)
 
 
 def audit(exhibits: Exhibits) -> Audit:
@@ -67,13 +83,13 @@ def audit(exhibits: Exhibits) -> Audit:
     if run_id(exhibits.roster, exhibits.scenario, exhibits.nonce) != exhibits.run:
         kind = "the run id does not commit to this roster, scenario and nonce"
         found.findings.append(Finding("run.json", None, kind))
+    found.findings += _claim_findings(exhibits)
     publics = exhibits.roster.signing_publics()
     chains: dict[str, Chains] = {}
     for general in sorted(publics):
         record = exhibits.transcript.records.get(general)
         if record is None or record.opened is None:
-            damage = record.damage if record else []
-            _unreadable(found, general, [(d.line, d.kind) for d in damage])
+            _enter_damage(found, general, record)
             continue
         brief = record.opened.brief
         protocol = brief.over or brief.protocol
@@ -98,17 +114,34 @@ def _roster_findings(roster: Roster) -> Iterator[Finding]:
             yield Finding("roster.json", None, f"general {entry.general} shares his key")
 
 
-def _unreadable(found: Audit, general: GeneralId, damage: list[tuple[int, str]]) -> None:
+def _claim_findings(exhibits: Exhibits) -> Iterator[Finding]:
+    """The scenario is read as text only: to verify a run, no strategy of its user's is loaded."""
+    problems = Problems()
+    text = decoded(exhibits.scenario, "scenario.yaml", problems)
+    root = None if text is None else from_yaml(text, "scenario.yaml", problems)
+    written = root.plain() if root else None
+    if not isinstance(written, dict):
+        yield Finding("scenario.yaml", None, "this is no scenario")
+        return
+    for claim, name in _CLAIMS.items():
+        if claim in exhibits.claims and exhibits.claims[claim] != written.get(name):
+            yield Finding("run.json", None, f"{claim} is not what scenario.yaml says")
+
+
+def _enter_damage(found: Audit, general: GeneralId, record: Record | None) -> None:
     name = journal_name(general)
-    if not damage:
-        found.findings.append(Finding(name, None, "there is no journal: unverifiable"))
-    found.findings += [Finding(name, line, kind) for line, kind in damage]
+    if record is None:
+        found.unverifiable.append(Finding(name, None, "there is no journal: unverifiable"))
+        return
+    for damage in record.damage:
+        entered = found.unverifiable if damage.kind == UNCLOSED else found.findings
+        entered.append(Finding(name, damage.line, damage.kind))
 
 
 def _audit_record(found: Audit, record: Record, brief: Brief, chains: Chains) -> None:
     name = journal_name(record.general)
     found.journals += 1
-    found.findings += [Finding(name, d.line, d.kind) for d in record.damage]
+    _enter_damage(found, record.general, record)
     is_loyal = record.opened is not None and record.opened.strategy is None
     for line, entry in enumerate(record.entries, start=1):
         match entry:
@@ -133,11 +166,12 @@ def _audit_frame(found: Audit, data: bytes, brief: Brief, chains: Chains) -> int
     frame = wire.decode(data)
     bad = 0
     for instance, order in _orders(frame, brief) if isinstance(frame, Frame) else ():
-        if chains.verify(order, instance):
-            found.verified += 1
-        else:
-            found.refused += 1
-            bad += 1
+        if (instance, order) not in found.seen:
+            found.seen[instance, order] = _verifies(chains, order, instance)
+        is_good = found.seen[instance, order]
+        found.verified += is_good
+        found.refused += not is_good
+        bad += not is_good
     return bad
 
 
@@ -145,7 +179,7 @@ def _audit_proof(found: Audit, name: str, line: int, entry: Accused, chains: Cha
     """A proof is two good signatures of the culprit on orders of different value."""
     first, second = entry.proof
     is_proof = first.token != second.token and all(
-        order.signers == (entry.culprit,) and chains.verify(order, entry.instance)
+        order.signers == (entry.culprit,) and _verifies(chains, order, entry.instance)
         for order in entry.proof
     )
     if is_proof:
@@ -153,6 +187,11 @@ def _audit_proof(found: Audit, name: str, line: int, entry: Accused, chains: Cha
     else:
         kind = f"the proof against general {entry.culprit} proves nothing"
         found.findings.append(Finding(name, line, kind))
+
+
+def _verifies(chains: Chains, order: SignedOrder, instance: int) -> bool:
+    """As `Chains.verify`, whatever a journal claims the instance to be."""
+    return 0 <= instance < INSTANCES_MAX and chains.verify(order, instance)
 
 
 def _orders(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:

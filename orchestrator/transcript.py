@@ -21,6 +21,7 @@ from node.journal import (
     decoder,
     extend,
     is_closing,
+    spelt,
 )
 from node.messages import Body, Bundle, Empty, Frame, Oral, Signed
 from node.orders import Brief, GeneralId
@@ -28,6 +29,10 @@ from node.protocols.oral import read_oral, values_in_frame
 
 #: A journal line is no longer, in characters: a frame in base64 and its envelope.
 LINE_BYTES_MAX = 2 * wire.FRAME_BYTES_MAX
+
+
+#: Of a general who was killed, or of a journal whose end was cut off: nobody can tell which.
+UNCLOSED = "there is no closing entry: unverifiable"
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def read(general: GeneralId, data: bytes, run: bytes, public: bytes) -> Record:
             record.damage.append(Damage(number, fault))
             break
     if record.closed is None and not record.damage:
-        record.damage.append(Damage(len(lines), "there is no closing entry: unverifiable"))
+        record.damage.append(Damage(len(lines), UNCLOSED))
     return record
 
 
@@ -125,6 +130,8 @@ def _read_line(record: Record, line: bytes, run: bytes, public: bytes) -> str | 
         entry: Entry = decoder.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return f"this is no journal entry: {error}"
+    if spelt(entry) != text:
+        return "this is no journal entry: no general spells it so"
     fault = _misplaced(record, entry, run)
     if fault is not None:
         return fault

@@ -10,71 +10,63 @@ generals measured; of a majority, it is the loyal generals' value where they all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from node.orders import Brief, Combiner, Decision, GeneralId, Value
+from node.orders import Brief, Combiner, Decision, Domain, GeneralId, Value
 from node.protocols import catalogue
-
-
-class Status(StrEnum):
-    HELD = "held"
-    BROKEN = "broken"
-    VACUOUS = "vacuous"
-    UNKNOWN = "unknown"
-
-
-class Outcome(StrEnum):
-    PASS = "pass"  # noqa: S105 - a verdict, no password
-    VIOLATION = "violation"
-    OUT_OF_MODEL = "out-of-model"
-    UNKNOWN = "unknown"
+from orchestrator.scenario import Outcome, Standing
 
 
 @dataclass(frozen=True)
 class Property:
     """One promise: what became of it, and why, in a few words."""
 
-    status: Status
+    status: Standing
     reason: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one run. `not_owed`: why its promises were not owed, None if they were."""
+    """The judgement of one run. `not_owed`: why its promises were not owed, None if they were.
+    `unrecorded`: the loyal generals without a journal."""
 
     outcome: Outcome
     properties: Mapping[str, Property]
     faulty: tuple[GeneralId, ...]
     not_owed: str | None
+    unrecorded: tuple[GeneralId, ...] = ()
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        broken = [f"{name.upper()}: {p.reason}" for name, p in self._with(Status.BROKEN)]
-        open_ = [f"{name.upper()}: {p.reason}" for name, p in self._with(Status.UNKNOWN)]
+        broken = [f"{name.upper()}: {p.reason}" for name, p in self._with(Standing.BROKEN)]
+        open_ = [f"{name.upper()}: {p.reason}" for name, p in self._with(Standing.UNKNOWN)]
         if broken:
             owed = f"not owed: {self.not_owed}" if self.not_owed else "owed, and broken"
             return f"broken ({'; '.join(broken)}); {owed}"
+        if self.unrecorded:
+            open_.append(f"the journal of {_list(self.unrecorded)} is missing")
         if open_:
             return f"unknown ({'; '.join(open_)})"
         return "every promise held" + (
             f", though not owed: {self.not_owed}" if self.not_owed else ""
         )
 
-    def _with(self, status: Status) -> list[tuple[str, Property]]:
+    def _with(self, status: Standing) -> list[tuple[str, Property]]:
         return [(name, p) for name, p in self.properties.items() if p.status is status]
 
 
 @dataclass(frozen=True)
 class Case:
     """What there is to judge. `decisions` lacks a general who is lost, and maps one to None who
-    ended without deciding; `inputs` are the generals' own values, the commander's his order."""
+    ended without deciding; `inputs` are the generals' own values, the commander's his order.
+    `unrecorded`: who handed in no journal, so that nobody can check what he did."""
 
     brief: Brief
     faulty: frozenset[GeneralId]
     inputs: Mapping[GeneralId, Value]
     decisions: Mapping[GeneralId, Decision | None]
+    unrecorded: frozenset[GeneralId] = frozenset()
 
     @property
     def loyal(self) -> tuple[GeneralId, ...]:
@@ -89,14 +81,15 @@ class Case:
 def judge(case: Case) -> Verdict:
     properties = {"ic1": ic1(case), "ic2": ic2(case), "termination": termination(case)}
     statuses = {p.status for p in properties.values()}
+    unrecorded = tuple(sorted(case.unrecorded - case.faulty))
     not_owed = why_not_owed(case)
-    if Status.BROKEN in statuses:
+    if Standing.BROKEN in statuses:
         outcome = Outcome.OUT_OF_MODEL if not_owed else Outcome.VIOLATION
-    elif Status.UNKNOWN in statuses:
+    elif Standing.UNKNOWN in statuses or unrecorded:
         outcome = Outcome.UNKNOWN
     else:
         outcome = Outcome.PASS
-    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed)
+    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed, unrecorded)
 
 
 def why_not_owed(case: Case) -> str | None:
@@ -115,16 +108,16 @@ def why_not_owed(case: Case) -> str | None:
 def ic1(case: Case) -> Property:
     """IC1: all loyal lieutenants obey the same order."""
     if len(case.obeying) < 2:
-        return Property(Status.VACUOUS, "fewer than two loyal generals have to agree")
+        return Property(Standing.VACUOUS, "fewer than two loyal generals have to agree")
     known = _known(case, case.obeying)
     for general, decision in known:
         first, other = known[0]
         if decision != other:
             told = f"{first} decides {text(other)} and {general} {text(decision)}"
-            return Property(Status.BROKEN, told)
+            return Property(Standing.BROKEN, told)
     if len(known) < len(case.obeying):
         return _unknown(case, case.obeying)
-    return Property(Status.HELD, f"all decide {text(known[0][1])}")
+    return Property(Standing.HELD, f"all decide {text(known[0][1])}")
 
 
 def ic2(case: Case) -> Property:
@@ -132,9 +125,9 @@ def ic2(case: Case) -> Property:
     if case.brief.commander is None:
         return _validity(case)
     if case.brief.commander in case.faulty:
-        return Property(Status.VACUOUS, "the commander is a traitor")
+        return Property(Standing.VACUOUS, "the commander is a traitor")
     if not case.obeying:
-        return Property(Status.VACUOUS, "no lieutenant is loyal")
+        return Property(Standing.VACUOUS, "no lieutenant is loyal")
     order = case.inputs[case.brief.commander]
     return _each(
         case, lambda decision: decision == order, f"the loyal commander's order was {text(order)}"
@@ -144,13 +137,13 @@ def ic2(case: Case) -> Property:
 def termination(case: Case) -> Property:
     """Every loyal general decides."""
     if not case.loyal:
-        return Property(Status.VACUOUS, "no general is loyal")
+        return Property(Standing.VACUOUS, "no general is loyal")
     stuck = [g for g in case.loyal if g in case.decisions and case.decisions[g] is None]
     if stuck:
-        return Property(Status.BROKEN, f"{_list(stuck)} never decided")
+        return Property(Standing.BROKEN, f"{_list(stuck)} never decided")
     if any(g not in case.decisions for g in case.loyal):
         return _unknown(case, case.loyal)
-    return Property(Status.HELD, "every loyal general decided")
+    return Property(Standing.HELD, "every loyal general decided")
 
 
 def text(decision: object) -> str:
@@ -168,28 +161,32 @@ def _validity(case: Case) -> Property:
     """IC2 where everyone commanded once: what loyal generals said counts for what it is."""
     own = {g: case.inputs[g] for g in case.loyal}
     if not own:
-        return Property(Status.VACUOUS, "no general is loyal")
+        return Property(Standing.VACUOUS, "no general is loyal")
     match case.brief.combiner:
         case Combiner.VECTOR:
-            return _each(
-                case, lambda v: _holds(v, own), "each loyal general's entry is his own value"
-            )
+            wanted = "each loyal general's entry is his own value"
+            return _each(case, lambda v: _holds(v, own, case.brief.n), wanted)
         case Combiner.MEDIAN:
-            codes = [case.brief.domain.code(value) for value in own.values()]
-            return _each(
-                case,
-                lambda v: min(codes) <= case.brief.domain.code(v) <= max(codes),  # type: ignore[arg-type]
-                "the median lies within what loyal generals measured",
-            )
+            wanted = "the median lies within what loyal generals measured"
+            return _each(case, lambda v: _lies_within(v, own.values(), case.brief.domain), wanted)
         case Combiner.MAJORITY:
             if len(set(own.values())) > 1:
-                return Property(Status.VACUOUS, "the loyal generals differ themselves")
+                return Property(Standing.VACUOUS, "the loyal generals differ themselves")
             common = next(iter(own.values()))
             return _each(case, lambda v: v == common, f"all loyal said {text(common)}")
 
 
-def _holds(vector: Decision, own: Mapping[GeneralId, Value]) -> bool:
-    return isinstance(vector, tuple) and all(vector[g] == value for g, value in own.items())
+def _lies_within(median: Decision, own: Iterable[Value], domain: Domain) -> bool:
+    codes = [domain.code(value) for value in own]
+    if isinstance(median, tuple) or not domain.contains(median):
+        return False
+    return min(codes) <= domain.code(median) <= max(codes)
+
+
+def _holds(vector: Decision, own: Mapping[GeneralId, Value], n: int) -> bool:
+    if not isinstance(vector, tuple) or len(vector) != n:
+        return False
+    return all(vector[g] == value for g, value in own.items())
 
 
 def _each(case: Case, test: Callable[[Decision], bool], wanted: str) -> Property:
@@ -197,10 +194,10 @@ def _each(case: Case, test: Callable[[Decision], bool], wanted: str) -> Property
     known = _known(case, case.obeying)
     for general, decision in known:
         if not test(decision):
-            return Property(Status.BROKEN, f"{wanted}, but {general} decides {text(decision)}")
+            return Property(Standing.BROKEN, f"{wanted}, but {general} decides {text(decision)}")
     if len(known) < len(case.obeying):
         return _unknown(case, case.obeying)
-    return Property(Status.HELD, wanted)
+    return Property(Standing.HELD, wanted)
 
 
 def _known(case: Case, generals: Sequence[GeneralId]) -> list[tuple[GeneralId, Decision]]:
@@ -210,7 +207,7 @@ def _known(case: Case, generals: Sequence[GeneralId]) -> list[tuple[GeneralId, D
 
 def _unknown(case: Case, generals: Sequence[GeneralId]) -> Property:
     missing = [g for g in generals if case.decisions.get(g) is None]
-    return Property(Status.UNKNOWN, f"the decision of {_list(missing)} is missing")
+    return Property(Standing.UNKNOWN, f"the decision of {_list(missing)} is missing")
 
 
 def _list(generals: Sequence[GeneralId]) -> str:

@@ -27,8 +27,11 @@ Positions = NDArray[np.intp]
 
 
 def count(size: int, length: int) -> int:
-    """How many paths of `length` lieutenants there are among `size`: size! / (size - length)!"""
-    return math.perm(size, length)
+    """How many paths of `length` lieutenants there are among `size`: size! / (size - length)!
+
+    None where there are too few, which is where OM(n - 1) ends: no path has room for a last step.
+    """
+    return math.perm(size, length) if size >= 0 else 0
 
 
 @lru_cache(maxsize=512)

@@ -124,8 +124,8 @@ class Processes(Backend):
         first, ports = (PORT_FIRST, PORTS) if base is None else (base + n, 1)
         try:
             self._headquarters = Headquarters(HOST, port_first=first, ports=ports)
-        except TransportError as error:
-            raise BackendError(f"headquarters has nowhere to be: {error}") from error
+        except TransportError as fault:
+            raise BackendError(f"the orchestrator cannot listen: {fault}") from fault
         self._headquarters.also_listen(self._server.fd, self._server.listen)
 
     @property

@@ -56,11 +56,11 @@ def verify(run: Path, style: str) -> int:
     except RunDirError as fault:
         from orchestrator.audit import Audit
 
-        found = Audit(findings=[Finding(str(fault), None, "the run cannot be audited")])
+        found = Audit(findings=[Finding(fault.path.name, None, fault.reason)])
     if style == "json":
         click.echo(report.json_line(report.audit_fields(found)))
     else:
-        for finding in found.findings:
+        for finding in (*found.findings, *found.unverifiable):
             click.echo(str(finding), err=True)
         click.echo(report.audit_line(found).strip())
     return 0 if found.is_clean else 5

@@ -7,24 +7,27 @@ given their default. So one wrong field silences only what cannot be said withou
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from node.control import Role
 from node.orders import (
     ATTACK,
     DOMAIN_VALUES_MAX,
     RETREAT,
     Brief,
     Combiner,
-    Decision,
     Numbers,
     Value,
 )
+from node.protocols import catalogue
+from node.signatures import Chains
+from node.traitors import Seat, seated, strategy_class
 from orchestrator.scenario.completion import DERIVED, Known, fitted
-from orchestrator.scenario.document import Path
-from orchestrator.scenario.model import Expect, oral_messages
+from orchestrator.scenario.document import KEY, Path
+from orchestrator.scenario.model import Expect
 from orchestrator.scenario.problems import shown, suggestion
-from orchestrator.scenario.terms import NUMBERS, Over, Protocol
+from orchestrator.scenario.terms import NUMBERS, Protocol
 from orchestrator.scenario.written import Entry
 
 #: A run of more paper messages than this is played only by force.
@@ -32,15 +35,12 @@ MESSAGES_MAX = 1_000_000
 
 #: What is wrong, and the path of the field to blame.
 Flaw: TypeAlias = tuple[Path, str]
-#: Says what is wrong with a strategy's parameters; paths begin at the entry: ("with", "faces").
-CheckTraitor: TypeAlias = Callable[[str, Mapping[str, Any], Brief], Iterable[Flaw]]
 
 _CHECKS: list[Callable[..., Iterator[Flaw]]] = []
 
 
-def flaws(known: Known, check_traitor: CheckTraitor) -> Iterator[tuple[Path, str, set[str]]]:
+def flaws(known: Known) -> Iterator[tuple[Path, str, set[str]]]:
     """Every flaw of the known fields, its path, and the fields that it follows from."""
-    known = {**known, "check_traitor": check_traitor}
     for check in _CHECKS:
         needs = inspect.signature(check).parameters
         if all(need in known for need in needs):
@@ -105,10 +105,9 @@ def _exchange_has_no_vector(protocol: Protocol, combiner: Combiner | None) -> It
 
 @_check
 def _few_enough_messages(
-    protocol: Protocol, over: Over | None, n: int, m: int, force: bool
+    protocol: Protocol, n: int, m: int, brief: Brief, force: bool
 ) -> Iterator[Flaw]:
-    instances = {Protocol.ORAL: 1, Protocol.INTERACTIVE_CONSISTENCY: n * (over is Over.ORAL)}
-    count = instances.get(protocol, 0) * oral_messages(n, m)
+    count = catalogue.oral_messages(brief)
     if count > MESSAGES_MAX and not force:
         taken, most = _grouped(count), _grouped(MESSAGES_MAX)
         yield (
@@ -178,7 +177,7 @@ def _inputs_by_general(n: int, inputs: Any) -> Iterator[Flaw]:
         yield ("inputs",), f"n = {n} generals need one each: none for {some}"
     for general in inputs:
         if general >= n:
-            yield ("inputs", general), _no_general(general, n)
+            yield ("inputs", general, KEY), _no_general(general, n)
 
 
 @_check
@@ -226,13 +225,25 @@ def _traitors_once(traitors: dict[Any, Entry]) -> Iterator[Flaw]:
 
 
 @_check
-def _parameters_fit(
-    traitors: dict[Any, Entry], brief: Brief, check_traitor: CheckTraitor
-) -> Iterator[Flaw]:
+def _strategies_fit(traitors: dict[Any, Entry], brief: Brief) -> Iterator[Flaw]:
     for key, entry in traitors.items():
-        strategy = entry.strategy or ""
-        for path, message in check_traitor(strategy, entry.params, brief) if strategy else ():
-            yield ("traitors", key, *path), message
+        if entry.strategy:
+            for field, message in _misfit(entry.strategy, entry.params, brief):
+                yield ("traitors", key, field), message
+
+
+def _misfit(strategy: str, params: Mapping[str, Any], brief: Brief) -> Iterator[tuple[str, str]]:
+    """What is wrong with a strategy's name or parameters, tried on in an empty seat."""
+    try:
+        kind = strategy_class(strategy)
+    except ValueError as fault:
+        yield "strategy", str(fault)
+        return
+    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
+    try:
+        seated(kind, seat, Role(strategy=strategy, params=dict(params)))
+    except ValueError as fault:
+        yield "with", str(fault)
 
 
 @_check
@@ -275,40 +286,38 @@ def _expected_generals_exist(expect: Expect, n: int) -> Iterator[Flaw]:
     for field in ("decisions", "tallies"):
         for general in getattr(expect, field):
             if general >= n:
-                yield ("expect", field, general), _no_general(general, n)
+                yield ("expect", field, general, KEY), _no_general(general, n)
 
 
 @_check
-def _expected_decisions(
-    expect: Expect, n: int, values: Any, combiner: Combiner | None
-) -> Iterator[Flaw]:
+def _expected_decisions(expect: Expect, values: Any, combiner: Combiner | None) -> Iterator[Flaw]:
     for general, decision in expect.decisions.items():
         path = ("expect", "decisions", general)
         if decision is None:
             continue
-        if combiner is Combiner.VECTOR:
-            yield from _vector(path, decision, n, values)
+        if isinstance(decision, tuple) is not (combiner is Combiner.VECTOR):
+            what = "a list of n values" if combiner is Combiner.VECTOR else "one value"
+            yield path, f"must be {what} or null, not {shown(decision)}"
         elif isinstance(decision, tuple):
-            yield path, "must be one value or null, not a list"
+            for index, value in enumerate(decision):
+                yield from _outside((*path, index), value, values)
         else:
             yield from _outside(path, decision, values)
 
 
-def _vector(path: Path, decision: Decision, n: int, values: Any) -> Iterator[Flaw]:
-    if not isinstance(decision, tuple):
-        yield path, f"must be a list of n = {n} values or null, not {shown(decision)}"
-    elif len(decision) != n:
-        yield path, f"must have n = {n} values, not {len(decision)}"
-    else:
-        for index, value in enumerate(decision):
-            yield from _outside((*path, index), value, values)
+@_check
+def _expected_vectors(expect: Expect, n: int) -> Iterator[Flaw]:
+    for general, decision in expect.decisions.items():
+        if isinstance(decision, tuple) and len(decision) != n:
+            path = ("expect", "decisions", general)
+            yield path, f"must have n = {n} values, not {len(decision)}"
 
 
 @_check
 def _expected_tallies(expect: Expect, values: Any) -> Iterator[Flaw]:
     for general, tally in expect.tallies.items():
         for value in tally:
-            yield from _outside(("expect", "tallies", general, value), value, values)
+            yield from _outside(("expect", "tallies", general, value, KEY), value, values)
 
 
 @_check

@@ -48,6 +48,9 @@ class Unreadable:
 
 UNREADABLE = Unreadable()
 
+#: Ends the path of what is wrong with a key, and not with what hangs under it (pydantic's word).
+KEY = "[key]"
+
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOL = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -68,7 +71,9 @@ class Node:
 
     def child(self, step: Any) -> Node | None:
         if isinstance(self.content, dict):
-            return self.content.get(step)
+            # pydantic names a key that is no text, and no whole number, by its text.
+            texts = (key for key in self.content if str(key) == step)
+            return self.content.get(step if step in self.content else next(texts, step))
         if isinstance(self.content, list) and isinstance(step, int):
             return self.content[step] if 0 <= step < len(self.content) else None
         return None
@@ -90,24 +95,35 @@ class Node:
             return [node.plain() for node in self.content]
         return self.content
 
-    def place_of(self, path: Path, *, key: bool = False) -> Place:
-        """The place of what is at `path`, of its key where asked, else of what is nearest above."""
+    def place_of(self, path: Path) -> Place:
+        """The place of what is at `path`, of its key before KEY; else of the nearest above."""
         node = self
         for step in path:
+            if step == KEY:
+                return node.key_place or node.place
             below = node.child(step)
             if below is None:
                 return node.place
             node = below
-        return node.key_place if key and node.key_place else node.place
+        return node.place
 
 
-def from_plain(value: Any, place: Place) -> Node:
+def from_plain(value: Any, place: Place, problems: Problems) -> Node:
     """A tree of what no file holds: everything stands at one place."""
     if isinstance(value, Mapping):
-        return Node({key: from_plain(one, place) for key, one in value.items()}, place, place)
+        fields = {key: from_plain(one, place, problems) for key, one in value.items()}
+        return Node(fields, place, place)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return Node([from_plain(one, place) for one in value], place, place)
+        return Node([from_plain(one, place, problems) for one in value], place, place)
+    if isinstance(value, str) and _is_half_text(value):
+        problems.add(place, f"{shown(value)} is not UTF-8 text")
+        return Node(UNREADABLE, place, place)
     return Node(value, place, place)
+
+
+def _is_half_text(text: str) -> bool:
+    """Whether there are surrogates in it, which no file and no wire can carry."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def decoded(data: bytes, file: str, problems: Problems) -> str | None:
@@ -166,15 +182,15 @@ def with_setting(root: Node, setting: str, problems: Problems) -> Node:
     if found:
         problems.add(place, f"{shown(text)} is not a YAML value")
         return root
-    return _planted(root, steps, _moved(value, place), problems)
+    return _planted(root, steps, _moved(value, place, problems), problems)
 
 
 def _step(text: str) -> Key:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
 
 
-def _moved(node: Node, place: Place) -> Node:
-    return from_plain(node.plain(), place)
+def _moved(node: Node, place: Place, problems: Problems) -> Node:
+    return from_plain(node.plain(), place, problems)
 
 
 def _planted(root: Node, path: list[Key], value: Node, problems: Problems) -> Node:
@@ -283,7 +299,7 @@ class _Builder:
                 self._problems.add(self.last, f"a number has at most {INTEGER_DIGITS_MAX} digits")
                 return UNREADABLE
             return core_scalar(text)
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if _is_half_text(text):
             self._problems.add(self.last, "half a surrogate pair is not text")
             return UNREADABLE
         return text

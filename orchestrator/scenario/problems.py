@@ -116,4 +116,5 @@ def suggestion(wrong: Any, known: Iterable[Any]) -> str:
 
 def dotted(path: Iterable[Any]) -> str:
     """A field's path as people write it: `traitors.0.strategy`."""
-    return ".".join(printable(str(step))[:SHOWN_CHARACTERS_MAX] for step in path)
+    steps = (str(step) for step in path if step != "[key]")
+    return ".".join(printable(step)[:SHOWN_CHARACTERS_MAX] for step in steps)

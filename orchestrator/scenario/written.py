@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.functional_validators import WrapValidator, model_validator
 from typing_extensions import TypedDict
 
-from orchestrator.scenario.document import Node, Path, Unreadable
+from orchestrator.scenario.document import KEY, Node, Path, Unreadable
 from orchestrator.scenario.model import FROZEN, Expect, Trigger
 from orchestrator.scenario.problems import PROBLEMS_MAX, Problems, dotted, shown, suggestion
 from orchestrator.scenario.terms import (
@@ -164,6 +164,9 @@ def read(root: Node, problems: Problems) -> tuple[Node, dict[str, Any]]:
     root = _spread(root, problems)
     assert isinstance(root.content, dict)
     data = {key: node.plain() for key, node in root.content.items() if node.is_readable}
+    for key in [key for key in data if not isinstance(key, str)]:
+        problems.add(root.place_of((key, KEY)), _unknown_field((key,)))
+        del data[key]
     try:
         return root, dict(_reader.validate_python(data))
     except ValidationError as error:
@@ -215,17 +218,10 @@ def _keyed(key: Any, node: Node, problems: Problems) -> Node:
 def _tell(error: ValidationError, root: Node, problems: Problems) -> None:
     for one in error.errors(include_url=False)[: PROBLEMS_MAX + 1]:
         path = tuple(one["loc"])
-        key = one["type"] == "extra_forbidden" or path[-1] == "[key]"
-        path = path[:-1] if path[-1] == "[key]" else path
-        text = _sentence(one, path)
-        problems.add(root.place_of(path, key=key), text)
-
-
-def _sentence(error: Mapping[str, Any], path: Path) -> str:
-    """What is wrong, in the words of scenarios and not of Python."""
-    if error["type"] == "extra_forbidden":
-        return _unknown_field(path)
-    return f"{dotted(path)}: {_complaint(error)}"
+        if one["type"] in ("extra_forbidden", "invalid_key"):
+            problems.add(root.place_of((*path, KEY)), _unknown_field(path))
+        else:
+            problems.add(root.place_of(path), f"{dotted(path)}: {_complaint(one)}")
 
 
 def _unknown_field(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""What Byzantine must do, in sentences of the paper."""

@@ -1,0 +1,1 @@
+"""One test a promise that a file of `node` makes about itself."""
