@@ -241,7 +241,12 @@ class Field:
         pull = self.context.socket(zmq.PULL)
         guard(pull, FIELD_DOMAIN, self._secret, FRAME_BYTES_MAX)
         pull.rcvhwm = LINK_FRAMES_MAX
-        port = bind(pull, settings.bind_host, settings.port_first, settings.ports)
+        try:
+            port = bind(pull, settings.bind_host, settings.port_first, settings.ports)
+        except TransportError:
+            # A context that is collected with an open socket waits for it for ever.
+            self.context.destroy(linger=0)
+            raise
         self.endpoint = f"tcp://{settings.advertised_host}:{port}"
         return pull
 

@@ -20,10 +20,12 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-#: The gravest first: what a command over several scenarios returns.
+#: The gravest first: what a command over several scenarios returns. USAGE is not among them: all
+#: scenarios are read before the first is played.
 GRAVITY = (
     ExitCode.INFRASTRUCTURE,
     ExitCode.AUDIT_FAILED,
+    ExitCode.USAGE,
     ExitCode.PROMISE_BROKEN,
     ExitCode.UNDECIDED,
     ExitCode.AS_EXPECTED,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from node.orders import Value
 from orchestrator.results import Result
 from orchestrator.scenario import Outcome, Scenario
 from orchestrator.transcript import Transcript
 from orchestrator.verdict import text
+
+#: A bug, and a run of which not enough is known: neither goes unnoticed because something else
+#: came as expected.
+_TO_BE_NAMED = (Outcome.VIOLATION, Outcome.UNKNOWN)
 
 
 def has_expectation(scenario: Scenario) -> bool:
@@ -31,6 +36,8 @@ def _unmet_verdict(result: Result) -> Iterator[str]:
     expect, verdict = result.scenario.expect, result.verdict
     if expect.outcome is not None and expect.outcome is not verdict.outcome:
         yield f"the outcome is {verdict.outcome}, not {expect.outcome.value}"
+    if expect.outcome is None and verdict.outcome in _TO_BE_NAMED:
+        yield f"the outcome is {verdict.outcome}, which `expect` does not name"
     for name, prop in verdict.properties.items():
         wanted = getattr(expect, name)
         if wanted is not None and wanted is not prop.status:
@@ -49,7 +56,11 @@ def _unmet_tallies(result: Result) -> Iterator[str]:
         decided = result.decided.get(general)
         counted = dict(decided.tally) if decided else {}
         if counted != wanted:
-            yield f"general {general} counts {counted}, not {wanted}"
+            yield f"general {general} counts {_counts(counted)}, not {_counts(wanted)}"
+
+
+def _counts(tally: Mapping[Value, int]) -> str:
+    return ", ".join(f"{count} x {text(value)}" for value, count in tally.items()) or "nothing"
 
 
 def _unmet_counts(scenario: Scenario, transcript: Transcript) -> Iterator[str]:

@@ -33,7 +33,7 @@ def play(
 ) -> Result:
     """Plays a scenario on a backend; with `out`, leaves a run directory under it.
 
-    ValueError: it cannot be played. BackendError: the generals could not be brought up.
+    Unplayable: its frames would be too large. BackendError: the generals could not be brought up.
     """
     parts = cast(scenario)
     place = RunDir.create(out, scenario.name, scenario.seed) if out is not None else None
@@ -76,6 +76,7 @@ def _judged(
         faulty=scenario.faulty,
         inputs={p.general: p.brief.value for p in parts.parts if p.brief.value is not None},
         decisions={general: one.value for general, one in decided.items()},
+        unrecorded=frozenset(g for g in publics if g not in records or not records[g].closed),
     )
     exhibits = Exhibits(mustered.roster, parts.scenario, mustered.run, mustered.nonce, transcript)
     return Result(
