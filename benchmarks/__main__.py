@@ -14,7 +14,16 @@ from rich.table import Table
 from benchmarks.measure import Alone, Row
 
 #: One module a benchmark, in the order in which they run.
-NAMES = ("oral_arithmetic", "signed_limit", "peers_alone")
+NAMES = (
+    "peer_grpc",
+    "limit_rounds",
+    "limit_signed",
+    "limit_muster",
+    "simulated_hundred",
+    "oral_arithmetic",
+    "signed_limit",
+    "peers_alone",
+)
 
 
 @click.command(name="benchmarks")
@@ -29,7 +38,7 @@ def main(names: tuple[str, ...], listed: bool, times: int) -> None:
         _print_names()
         return
     measured = list(_measured(names or NAMES, times))
-    Console().print(_table(measured))
+    Console(width=None if sys.stdout.isatty() else 150).print(_table(measured))
     if any(not row.holds for row in measured if not isinstance(row, Alone)):
         sys.exit(1)
 

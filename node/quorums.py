@@ -25,6 +25,12 @@ def signed_generals_min(m: int) -> int:
     return m + 2
 
 
+def combined_generals_min(m: int) -> int:
+    """A majority or a median of n values is bound by the loyal generals' where they are more than
+    half, n >= 2m + 1 (section 1); m + 2 generals with signatures agree on it, whatever it is."""
+    return 2 * m + 1
+
+
 def lockstep_rounds(m: int) -> int:
     """OM(m) and SM(m) take m + 1 rounds; no algorithm takes fewer (Fischer and Lynch 1982)."""
     return m + 1

@@ -22,10 +22,12 @@ def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
         case Oral():
             return _oral_text(body, brief.domain, values_in_frame(brief.n, round))
         case Signed(orders):
-            return _listed([safe(str(order)) for order in orders], "orders")
+            texts = [safe(str(order)) for order in orders[:SPELT_MAX]]
+            return _listed(texts, len(orders), "orders")
         case Bundle(parts):
-            texts = [f"{i}: {body_text(part, brief, round)}" for i, part in enumerate(parts)]
-            return _listed(texts, "instances", "; ")
+            spelt = enumerate(parts[:SPELT_MAX])
+            texts = [f"{i}: {body_text(part, brief, round)}" for i, part in spelt]
+            return _listed(texts, len(parts), "instances", "; ")
 
 
 def safe(text: str) -> str:
@@ -51,6 +53,7 @@ def _oral_text(body: Oral, domain: Domain, count: int) -> str:
     return f"{count} values: {', '.join(counted)}{more}"
 
 
-def _listed(texts: list[str], noun: str, separator: str = ", ") -> str:
-    shown = separator.join(texts[:SPELT_MAX])
-    return shown if len(texts) <= SPELT_MAX else f"{shown} and {len(texts) - SPELT_MAX} more {noun}"
+def _listed(texts: list[str], count: int, noun: str, separator: str = ", ") -> str:
+    """The texts of the first of `count` things, and how many more there are."""
+    shown = separator.join(texts)
+    return shown if count <= len(texts) else f"{shown} and {count - len(texts)} more {noun}"

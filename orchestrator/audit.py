@@ -17,7 +17,7 @@ from node.journal import Accused, Heard, LedgerLine, Said
 from node.messages import Body, Bundle, Frame, Signed, SignedOrder
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, is_admissible
-from orchestrator.transcript import Record, Transcript
+from orchestrator.transcript import UNCLOSED, Record, Transcript
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,26 @@ class Finding:
 
 @dataclass
 class Audit:
-    """What an audit found. `verified` and `refused` count signed orders in frames, each time one
-    was heard or said; `signatures` the distinct Ed25519 signatures among them that are good."""
+    """What an audit found.
+
+    `findings` is damage. `unverifiable` are journals that are missing or were never closed, as a
+    killed general's: neither damage nor clean. `verified` and `refused` count signed orders in
+    frames, each time one was heard or said; `signatures` the distinct good ones among them.
+    """
 
     findings: list[Finding] = field(default_factory=list)
+    unverifiable: list[Finding] = field(default_factory=list)
     journals: int = 0
     verified: int = 0
     refused: int = 0
     signatures: int = 0
     proofs: dict[GeneralId, int] = field(default_factory=dict)
+    #: What became of each order, by instance: the same one is heard and said many times.
+    seen: dict[tuple[int, SignedOrder], bool] = field(default_factory=dict, repr=False)
 
     @property
     def is_clean(self) -> bool:
-        return not self.findings
+        return not self.findings and not self.unverifiable
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,7 @@ def audit(exhibits: Exhibits) -> Audit:
     for general in sorted(publics):
         record = exhibits.transcript.records.get(general)
         if record is None or record.opened is None:
-            damage = record.damage if record else []
-            _unreadable(found, general, [(d.line, d.kind) for d in damage])
+            _enter_damage(found, general, record)
             continue
         brief = record.opened.brief
         protocol = brief.over or brief.protocol
@@ -98,17 +104,20 @@ def _roster_findings(roster: Roster) -> Iterator[Finding]:
             yield Finding("roster.json", None, f"general {entry.general} shares his key")
 
 
-def _unreadable(found: Audit, general: GeneralId, damage: list[tuple[int, str]]) -> None:
+def _enter_damage(found: Audit, general: GeneralId, record: Record | None) -> None:
     name = journal_name(general)
-    if not damage:
-        found.findings.append(Finding(name, None, "there is no journal: unverifiable"))
-    found.findings += [Finding(name, line, kind) for line, kind in damage]
+    if record is None:
+        found.unverifiable.append(Finding(name, None, "there is no journal: unverifiable"))
+        return
+    for damage in record.damage:
+        entered = found.unverifiable if damage.kind == UNCLOSED else found.findings
+        entered.append(Finding(name, damage.line, damage.kind))
 
 
 def _audit_record(found: Audit, record: Record, brief: Brief, chains: Chains) -> None:
     name = journal_name(record.general)
     found.journals += 1
-    found.findings += [Finding(name, d.line, d.kind) for d in record.damage]
+    _enter_damage(found, record.general, record)
     is_loyal = record.opened is not None and record.opened.strategy is None
     for line, entry in enumerate(record.entries, start=1):
         match entry:
@@ -133,11 +142,12 @@ def _audit_frame(found: Audit, data: bytes, brief: Brief, chains: Chains) -> int
     frame = wire.decode(data)
     bad = 0
     for instance, order in _orders(frame, brief) if isinstance(frame, Frame) else ():
-        if chains.verify(order, instance):
-            found.verified += 1
-        else:
-            found.refused += 1
-            bad += 1
+        if (instance, order) not in found.seen:
+            found.seen[instance, order] = chains.verify(order, instance)
+        is_good = found.seen[instance, order]
+        found.verified += is_good
+        found.refused += not is_good
+        bad += not is_good
     return bad
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from node import wire
 from node.control import Role
 from node.orders import Brief, Combiner, GeneralId
 from node.protocols import catalogue
-from node.signatures import Chains
-from node.traitors import Seat, seated, strategy_class
-from orchestrator.scenario import Flaw, Scenario
+from orchestrator.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -37,30 +33,20 @@ class Cast:
         return len(self.parts)
 
 
+class Unplayable(Exception):  # noqa: N818 - a scenario that is valid, and still too large to play
+    """A run that the wire cannot carry; the text says what to change."""
+
+
 def cast(scenario: Scenario) -> Cast:
-    """Hands out the parts. ValueError where the run cannot be played at all."""
+    """Hands out the parts. Unplayable where a frame would be larger than generals accept."""
     parts = tuple(_part(scenario, general) for general in range(scenario.n))
     needed = catalogue.frame_bytes(parts[0].brief)
     if needed > wire.FRAME_BYTES_MAX:
-        raise ValueError(
+        raise Unplayable(
             f"a frame would take {needed} bytes, more than the {wire.FRAME_BYTES_MAX} that "
             "generals accept: take a smaller m, or a domain of two values"
         )
     return Cast(parts, scenario.resolved_yaml().encode(), scenario.seed)
-
-
-def check_traitor(strategy: str, params: Mapping[str, Any], brief: Brief) -> list[Flaw]:
-    """What is wrong with a traitor's strategy or its parameters, and which field says so."""
-    try:
-        kind = strategy_class(strategy)
-    except ValueError as fault:
-        return [(("strategy",), str(fault))]
-    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
-    try:
-        seated(kind, seat, Role(strategy=strategy, params=dict(params)))
-    except ValueError as fault:
-        return [(("with",), str(fault))]
-    return []
 
 
 def _part(scenario: Scenario, general: GeneralId) -> Part:

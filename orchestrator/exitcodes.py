@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from orchestrator.expectation import has_expectation, unmet
 from orchestrator.results import Result
-from orchestrator.verdict import Outcome
+from orchestrator.scenario import Outcome
 
 
 class ExitCode(IntEnum):
@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
 GRAVITY = (
     ExitCode.INFRASTRUCTURE,
     ExitCode.AUDIT_FAILED,
+    ExitCode.USAGE,
     ExitCode.PROMISE_BROKEN,
     ExitCode.UNDECIDED,
     ExitCode.AS_EXPECTED,
@@ -32,7 +33,7 @@ GRAVITY = (
 
 def of(result: Result) -> ExitCode:
     """The code of one run: unknown and out-of-model are 3 only where nothing was expected."""
-    if not result.audit.is_clean:
+    if result.audit.findings:
         return ExitCode.AUDIT_FAILED
     if not unmet(result):
         return ExitCode.AS_EXPECTED

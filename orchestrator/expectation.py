@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.results import Result
-from orchestrator.scenario import Scenario
+from orchestrator.scenario import Outcome, Scenario
 from orchestrator.transcript import Transcript
-from orchestrator.verdict import Outcome, text
+from orchestrator.verdict import text
 
 
 def has_expectation(scenario: Scenario) -> bool:
@@ -29,11 +29,11 @@ def unmet(result: Result) -> list[str]:
 
 def _unmet_verdict(result: Result) -> Iterator[str]:
     expect, verdict = result.scenario.expect, result.verdict
-    if expect.outcome is not None and expect.outcome.value != verdict.outcome.value:
+    if expect.outcome is not None and expect.outcome is not verdict.outcome:
         yield f"the outcome is {verdict.outcome}, not {expect.outcome.value}"
     for name, prop in verdict.properties.items():
         wanted = getattr(expect, name)
-        if wanted is not None and wanted.value != prop.status.value:
+        if wanted is not None and wanted is not prop.status:
             yield f"{name} is {prop.status}, not {wanted.value}: {prop.reason}"
 
 

@@ -21,13 +21,14 @@ from node.words import safe
 from orchestrator.audit import Audit
 from orchestrator.expectation import unmet
 from orchestrator.results import Result
-from orchestrator.verdict import Outcome, Status, text
+from orchestrator.scenario import Outcome, Standing
+from orchestrator.verdict import text
 
 _COLOURS = {
-    Status.HELD: "green",
-    Status.BROKEN: "red",
-    Status.VACUOUS: "dim",
-    Status.UNKNOWN: "yellow",
+    Standing.HELD: "green",
+    Standing.BROKEN: "red",
+    Standing.VACUOUS: "dim",
+    Standing.UNKNOWN: "yellow",
     Outcome.PASS: "green",
     Outcome.VIOLATION: "bold red",
     Outcome.OUT_OF_MODEL: "yellow",
@@ -61,7 +62,7 @@ def verdict_fields(result: Result) -> dict[str, Any]:
         "frames_by_round": [frames for _, frames, _ in ledger.values()],
         "bytes": sum(size for _, _, size in ledger.values()),
         "refused": result.transcript.refusals(),
-        "audit": "clean" if result.audit.is_clean else "failed",
+        "audit": _standing(result.audit),
         "seconds": round(result.seconds, 6),
         "run": str(result.path) if result.path else None,
     }
@@ -76,7 +77,14 @@ def audit_fields(audit: Audit) -> dict[str, Any]:
         "distinct_signatures": audit.signatures,
         "proofs": {str(g): count for g, count in sorted(audit.proofs.items())},
         "findings": [{"file": f.file, "line": f.line, "kind": f.kind} for f in audit.findings],
+        "unverifiable": [
+            {"file": f.file, "line": f.line, "kind": f.kind} for f in audit.unverifiable
+        ],
     }
+
+
+def _standing(audit: Audit) -> str:
+    return "failed" if audit.findings else "clean" if audit.is_clean else "incomplete"
 
 
 def metrics_fields(result: Result) -> dict[str, Any]:
@@ -117,22 +125,23 @@ def table(result: Result, console: Console) -> None:
 
 def audit_line(audit: Audit) -> str:
     """The audit in one line."""
-    parts = [f"{audit.journals} journals"]
+    parts = [f"{audit.journals} journals and their closing signatures"]
     if audit.verified or audit.refused:
-        parts.append(f"{audit.verified} signed orders ({audit.signatures} distinct signatures)")
+        parts.append(f"{audit.verified} signed orders")
     if audit.refused:
-        parts.append(f"{audit.refused} orders that do not verify, all from traitors")
+        parts.append(f"{audit.refused} that do not verify, all from traitors")
     proofs = "".join(f"; {n} generals hold proof against {g}" for g, n in audit.proofs.items())
-    if audit.is_clean:
-        return f"  verified     {', '.join(parts)}{proofs}"
-    return f"  AUDIT FAILED {len(audit.findings)} findings, the first: {audit.findings[0]}"
+    if audit.findings:
+        return f"  AUDIT FAILED {len(audit.findings)} findings, the first: {audit.findings[0]}"
+    missing = "".join(f"; {finding}" for finding in audit.unverifiable)
+    return f"  verified     {', '.join(parts)}{proofs}{missing}"
 
 
 def junit(results: Sequence[Result]) -> str:
     """A JUnit document: a test case a run, failed where the run is not as expected."""
     suite = ElementTree.Element("testsuite", name="byzantine", tests=str(len(results)))
     suite.set("failures", str(sum(bool(unmet(result)) for result in results)))
-    suite.set("errors", str(sum(not result.audit.is_clean for result in results)))
+    suite.set("errors", str(sum(bool(result.audit.findings) for result in results)))
     for result in results:
         name = f"{result.backend} seed {result.scenario.seed}"
         case = ElementTree.SubElement(
@@ -145,7 +154,7 @@ def junit(results: Sequence[Result]) -> str:
         if misses := unmet(result):
             failure = ElementTree.SubElement(case, "failure", message=_xml(misses[0]))
             failure.text = _xml("\n".join([*misses, result.verdict.sentence()]))
-        if not result.audit.is_clean:
+        if result.audit.findings:
             fault = ElementTree.SubElement(case, "error", message="the audit failed")
             fault.text = _xml("\n".join(map(str, result.audit.findings)))
     ElementTree.indent(suite)

@@ -20,7 +20,7 @@ FILE_BYTES_MAX = 1 << 30
 
 
 class RunDirError(Exception):
-    """A run directory lacks a file or holds one that cannot be read; the text names it."""
+    """A run directory cannot be made, lacks a file, or holds one that cannot be read."""
 
 
 class RunFile(msgspec.Struct, kw_only=True):

@@ -30,6 +30,10 @@ from node.protocols.oral import read_oral, values_in_frame
 LINE_BYTES_MAX = 2 * wire.FRAME_BYTES_MAX
 
 
+#: Of a general who was killed, or of a journal whose end was cut off: nobody can tell which.
+UNCLOSED = "there is no closing entry: unverifiable"
+
+
 @dataclass(frozen=True)
 class Damage:
     """Where a journal is not what its general wrote: the line, from 1, and the kind of damage."""
@@ -111,7 +115,7 @@ def read(general: GeneralId, data: bytes, run: bytes, public: bytes) -> Record:
             record.damage.append(Damage(number, fault))
             break
     if record.closed is None and not record.damage:
-        record.damage.append(Damage(len(lines), "there is no closing entry: unverifiable"))
+        record.damage.append(Damage(len(lines), UNCLOSED))
     return record
 
 

@@ -12,31 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from node.orders import Brief, Combiner, Decision, GeneralId, Value
 from node.protocols import catalogue
-
-
-class Status(StrEnum):
-    HELD = "held"
-    BROKEN = "broken"
-    VACUOUS = "vacuous"
-    UNKNOWN = "unknown"
-
-
-class Outcome(StrEnum):
-    PASS = "pass"  # noqa: S105 - a verdict, no password
-    VIOLATION = "violation"
-    OUT_OF_MODEL = "out-of-model"
-    UNKNOWN = "unknown"
+from orchestrator.scenario import Outcome, Standing
 
 
 @dataclass(frozen=True)
 class Property:
     """One promise: what became of it, and why, in a few words."""
 
-    status: Status
+    status: Standing
     reason: str
 
 
@@ -51,8 +37,8 @@ class Verdict:
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        broken = [f"{name.upper()}: {p.reason}" for name, p in self._with(Status.BROKEN)]
-        open_ = [f"{name.upper()}: {p.reason}" for name, p in self._with(Status.UNKNOWN)]
+        broken = [f"{name.upper()}: {p.reason}" for name, p in self._with(Standing.BROKEN)]
+        open_ = [f"{name.upper()}: {p.reason}" for name, p in self._with(Standing.UNKNOWN)]
         if broken:
             owed = f"not owed: {self.not_owed}" if self.not_owed else "owed, and broken"
             return f"broken ({'; '.join(broken)}); {owed}"
@@ -62,7 +48,7 @@ class Verdict:
             f", though not owed: {self.not_owed}" if self.not_owed else ""
         )
 
-    def _with(self, status: Status) -> list[tuple[str, Property]]:
+    def _with(self, status: Standing) -> list[tuple[str, Property]]:
         return [(name, p) for name, p in self.properties.items() if p.status is status]
 
 
@@ -90,9 +76,9 @@ def judge(case: Case) -> Verdict:
     properties = {"ic1": ic1(case), "ic2": ic2(case), "termination": termination(case)}
     statuses = {p.status for p in properties.values()}
     not_owed = why_not_owed(case)
-    if Status.BROKEN in statuses:
+    if Standing.BROKEN in statuses:
         outcome = Outcome.OUT_OF_MODEL if not_owed else Outcome.VIOLATION
-    elif Status.UNKNOWN in statuses:
+    elif Standing.UNKNOWN in statuses:
         outcome = Outcome.UNKNOWN
     else:
         outcome = Outcome.PASS
@@ -115,16 +101,16 @@ def why_not_owed(case: Case) -> str | None:
 def ic1(case: Case) -> Property:
     """IC1: all loyal lieutenants obey the same order."""
     if len(case.obeying) < 2:
-        return Property(Status.VACUOUS, "fewer than two loyal generals have to agree")
+        return Property(Standing.VACUOUS, "fewer than two loyal generals have to agree")
     known = _known(case, case.obeying)
     for general, decision in known:
         first, other = known[0]
         if decision != other:
             told = f"{first} decides {text(other)} and {general} {text(decision)}"
-            return Property(Status.BROKEN, told)
+            return Property(Standing.BROKEN, told)
     if len(known) < len(case.obeying):
         return _unknown(case, case.obeying)
-    return Property(Status.HELD, f"all decide {text(known[0][1])}")
+    return Property(Standing.HELD, f"all decide {text(known[0][1])}")
 
 
 def ic2(case: Case) -> Property:
@@ -132,9 +118,9 @@ def ic2(case: Case) -> Property:
     if case.brief.commander is None:
         return _validity(case)
     if case.brief.commander in case.faulty:
-        return Property(Status.VACUOUS, "the commander is a traitor")
+        return Property(Standing.VACUOUS, "the commander is a traitor")
     if not case.obeying:
-        return Property(Status.VACUOUS, "no lieutenant is loyal")
+        return Property(Standing.VACUOUS, "no lieutenant is loyal")
     order = case.inputs[case.brief.commander]
     return _each(
         case, lambda decision: decision == order, f"the loyal commander's order was {text(order)}"
@@ -144,13 +130,13 @@ def ic2(case: Case) -> Property:
 def termination(case: Case) -> Property:
     """Every loyal general decides."""
     if not case.loyal:
-        return Property(Status.VACUOUS, "no general is loyal")
+        return Property(Standing.VACUOUS, "no general is loyal")
     stuck = [g for g in case.loyal if g in case.decisions and case.decisions[g] is None]
     if stuck:
-        return Property(Status.BROKEN, f"{_list(stuck)} never decided")
+        return Property(Standing.BROKEN, f"{_list(stuck)} never decided")
     if any(g not in case.decisions for g in case.loyal):
         return _unknown(case, case.loyal)
-    return Property(Status.HELD, "every loyal general decided")
+    return Property(Standing.HELD, "every loyal general decided")
 
 
 def text(decision: object) -> str:
@@ -168,7 +154,7 @@ def _validity(case: Case) -> Property:
     """IC2 where everyone commanded once: what loyal generals said counts for what it is."""
     own = {g: case.inputs[g] for g in case.loyal}
     if not own:
-        return Property(Status.VACUOUS, "no general is loyal")
+        return Property(Standing.VACUOUS, "no general is loyal")
     match case.brief.combiner:
         case Combiner.VECTOR:
             return _each(
@@ -183,7 +169,7 @@ def _validity(case: Case) -> Property:
             )
         case Combiner.MAJORITY:
             if len(set(own.values())) > 1:
-                return Property(Status.VACUOUS, "the loyal generals differ themselves")
+                return Property(Standing.VACUOUS, "the loyal generals differ themselves")
             common = next(iter(own.values()))
             return _each(case, lambda v: v == common, f"all loyal said {text(common)}")
 
@@ -197,10 +183,10 @@ def _each(case: Case, test: Callable[[Decision], bool], wanted: str) -> Property
     known = _known(case, case.obeying)
     for general, decision in known:
         if not test(decision):
-            return Property(Status.BROKEN, f"{wanted}, but {general} decides {text(decision)}")
+            return Property(Standing.BROKEN, f"{wanted}, but {general} decides {text(decision)}")
     if len(known) < len(case.obeying):
         return _unknown(case, case.obeying)
-    return Property(Status.HELD, wanted)
+    return Property(Standing.HELD, wanted)
 
 
 def _known(case: Case, generals: Sequence[GeneralId]) -> list[tuple[GeneralId, Decision]]:
@@ -210,7 +196,7 @@ def _known(case: Case, generals: Sequence[GeneralId]) -> list[tuple[GeneralId, D
 
 def _unknown(case: Case, generals: Sequence[GeneralId]) -> Property:
     missing = [g for g in generals if case.decisions.get(g) is None]
-    return Property(Status.UNKNOWN, f"the decision of {_list(missing)} is missing")
+    return Property(Standing.UNKNOWN, f"the decision of {_list(missing)} is missing")
 
 
 def _list(generals: Sequence[GeneralId]) -> str:

@@ -35,6 +35,17 @@ class Twice(Strategy):
         return [send, msgspec.structs.replace(send, body=Oral(opposite))]
 
 
+class Whatever(Strategy):
+    """Loyal, whatever parameters he is given: what a scenario says of them must arrive."""
+
+    summary = "takes parameters of any name and lies about nothing"
+    powers = frozenset()
+
+    def __init__(self, seat: Seat, **others: Any) -> None:
+        super().__init__(seat)
+        self.others = others
+
+
 class OralBytes(Strategy):
     """Sends these bytes where oral values are due. `values`: in hex."""
 
@@ -312,6 +323,6 @@ class Framer(Strategy):
         return self.domain.opposites(codes)
 
 
-def named(strategy: type[Strategy], /, **params: Any) -> Mapping[str, Any]:
+def named(strategy: type[Strategy], /, **params: Any) -> dict[str, Any]:
     """A traitor of this module, as a scenario writes it."""
     return {"strategy": f"{__name__}:{strategy.__name__}", "with": params}

@@ -12,7 +12,12 @@ from node.protocols.exchange import Exchange
 from node.protocols.lockstep import Lockstep
 from node.protocols.oral import OralMessages
 from node.protocols.signed import SignedMessages
-from node.quorums import lockstep_rounds, oral_generals_min, signed_generals_min
+from node.quorums import (
+    combined_generals_min,
+    lockstep_rounds,
+    oral_generals_min,
+    signed_generals_min,
+)
 from node.signatures import Chains
 
 
@@ -41,7 +46,10 @@ def rounds(brief: Brief) -> int:
 def generals_min(brief: Brief) -> int:
     """Fewer generals than this owe nothing: the bound of the protocol, or of the one under it."""
     name = brief.over if brief.over is not None else brief.protocol
-    return PROTOCOLS[name].generals_min(brief.m)
+    needed = PROTOCOLS[name].generals_min(brief.m)
+    if brief.over is None or brief.combiner is Combiner.VECTOR:
+        return needed
+    return max(needed, combined_generals_min(brief.m))
 
 
 def frame_bytes(brief: Brief) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -27,6 +27,7 @@ from node.traitors.traitor import (
     Traitor,
     Trigger,
     parameters,
+    takes_others,
 )
 from node.traitors.two_faced import TwoFaced
 
@@ -70,7 +71,8 @@ def strategy_class(name: str) -> type[Strategy]:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as fault:
+    except Exception as fault:
+        # A user's module may raise anything at all.
         raise ValueError(f"cannot load the strategy {name!r}: {fault}") from None
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         raise ValueError(f"{name!r} is no subclass of node.traitors.Strategy")
@@ -92,11 +94,25 @@ def seated(strategy: type[Strategy], seat: Seat, role: Role) -> Strategy:
     """A strategy with a role's parameters. ValueError says which one is wrong."""
     known: dict[str, Any] = parameters(strategy)
     for name in role.params:
-        if name not in known:
+        if name not in known and not takes_others(strategy):
             close = difflib.get_close_matches(name, known, n=1)
             hint = f": did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"strategy {role.strategy!r} takes no parameter {name!r}{hint}")
+    _check_types(strategy, role)
     try:
         return strategy(seat, **role.params)
     except (TypeError, KeyError, AttributeError) as fault:
         raise ValueError(f"strategy {role.strategy!r}: {fault}") from None
+
+
+def _check_types(strategy: type[Strategy], role: Role) -> None:
+    """A parameter of a wrong type would else be found out in mid-run."""
+    try:
+        types = get_type_hints(strategy.__init__)
+    except NameError:
+        return  # A user's annotations need not mean anything at run time.
+    for name, value in role.params.items():
+        try:
+            msgspec.convert(value, types.get(name, Any))
+        except msgspec.ValidationError as fault:
+            raise ValueError(f"strategy {role.strategy!r}: {name}: {fault}") from None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from node.effects import Effect, Send
-from node.messages import Body, Oral, Signed
+from node.messages import Body, Empty, Oral, Signed
 from node.orders import GeneralId, Value
 from node.protocols import paths
 from node.protocols.oral import values_in_frame
@@ -18,10 +18,10 @@ from node.traitors.traitor import Power, Seat, Strategy
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of the table; what it leaves out matches everything.
 
-    `say`: the value, or null for silence. `path`: of an oral value, the generals it came by, the
-    commander first and the speaker last. `chain`: the exact signers of a signed order, which then
-    replaces the orders that would have been sent; of several such lines, all are sent. `instance`:
-    under interactive consistency, whose value it is.
+    `say`: the value, or null for silence. `path`: of one value, the generals it came by, the
+    commander first and the speaker last, as many as the round's number. `chain`: the exact signers
+    of a signed order, which then replaces the orders that would have been sent; of several such
+    lines, all are sent. `instance`: under interactive consistency, whose value it is.
     """
 
     say: Value | None
@@ -33,7 +33,16 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def matches(self, to: GeneralId, round: int) -> bool:
         audience = (self.to,) if isinstance(self.to, int) else self.to
-        return self.round in (None, round) and (audience is None or to in audience)
+        return (
+            self.round in (None, round)
+            and (audience is None or to in audience)
+            and (self.path is None or len(self.path) == round)
+        )
+
+    def concerns(self, instance: GeneralId) -> bool:
+        """Whether it is about the orders of that commander."""
+        commander = self.path[0] if self.path else instance
+        return self.instance in (None, instance) and commander == instance
 
 
 class Script(Strategy):
@@ -51,16 +60,16 @@ class Script(Strategy):
 
     def tell(self, send: Send, to: GeneralId) -> list[Effect]:
         lines = [line for line in self._lines if line.matches(to, send.round)]
-        if any(line.say is None for line in lines):
+        if any(line.say is None and line.instance is None for line in lines):
             return self.substitute(send, to, None)
         return super().tell(send, to)
 
     def alter(self, body: Body, to: GeneralId, round: int, instance: int) -> Body:
         lines = [
-            line
-            for line in self._lines
-            if line.matches(to, round) and line.instance in (None, instance)
+            line for line in self._lines if line.matches(to, round) and line.concerns(instance)
         ]
+        if any(line.say is None for line in lines):
+            return Empty()
         chains = [line for line in lines if line.chain is not None and line.say is not None]
         if chains:
             return Signed(
@@ -71,11 +80,22 @@ class Script(Strategy):
         return body
 
     def _checked(self, line: Line) -> Line:
+        """The line as the domain holds its value; a chain may bear any value that can be spelt."""
+        if line.path is not None:
+            self._check_path(line.path)
         if line.say is None:
             return line
         if line.chain is None:
             return msgspec.structs.replace(line, say=self.domain.admitted(line.say))
+        self.domain.token(line.say)
         return line
+
+    def _check_path(self, path: tuple[GeneralId, ...]) -> None:
+        n, me = self.seat.brief.n, self.seat.me
+        if not path or path[-1] != me:
+            raise ValueError(f"the path {list(path)} does not end with its speaker, general {me}")
+        if len(set(path)) != len(path) or not all(0 <= general < n for general in path):
+            raise ValueError(f"the path {list(path)} is none of distinct generals below {n}")
 
     def _retold(self, body: Body, line: Line, round: int, instance: int) -> Body:
         """The body with the line's value in place of all values, or of the one on its path."""
@@ -83,23 +103,23 @@ class Script(Strategy):
         match body:
             case Oral(values):
                 codes = self.domain.unpack(values, values_in_frame(self.seat.brief.n, round)).copy()
-                where = self._position(line.path, round, instance)
+                where = self._position(line.path, instance)
                 codes[where] = self.domain.code(line.say)
                 return Oral(self.domain.pack(codes))
             case Signed(orders):
                 token = self.domain.token(line.say)
-                return Signed(tuple(msgspec.structs.replace(o, token=token) for o in orders))
+                told = (
+                    msgspec.structs.replace(o, token=token) if line.path in (None, o.signers) else o
+                    for o in orders
+                )
+                return Signed(tuple(told))
             case _:
                 return body
 
-    def _position(
-        self, path: tuple[GeneralId, ...] | None, round: int, commander: GeneralId
-    ) -> slice | int:
-        """Where a path's value stands in my frame of this round: nowhere if of another length."""
-        if path is None or round <= 1:
+    def _position(self, path: tuple[GeneralId, ...] | None, commander: GeneralId) -> slice | int:
+        """Where a path's value stands in my frame of its round; everywhere without a path."""
+        if path is None:
             return slice(None)
-        if len(path) != round:
-            return slice(0)
         me = self.seat.me
         ranks = tuple(g - (g > commander) - (g > me) for g in path[1:-1])
         return paths.position(self.seat.brief.n - 2, ranks)

@@ -8,6 +8,7 @@ and what it leaves alone is told truly.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -177,8 +178,12 @@ class Traitor:
 
 
 def parameters(strategy: type[Strategy]) -> dict[str, Any]:
-    """The names and defaults of a strategy's parameters, `seat` left out."""
-    import inspect
+    """The names and defaults of a strategy's parameters, `seat` and `**others` left out."""
+    found = inspect.signature(strategy).parameters.values()
+    return {p.name: p.default for p in found if p.name != "seat" and p.kind is not p.VAR_KEYWORD}
 
-    found = inspect.signature(strategy).parameters
-    return {name: p.default for name, p in found.items() if name != "seat"}
+
+def takes_others(strategy: type[Strategy]) -> bool:
+    """Whether a strategy takes parameters of any name, by `**others`."""
+    found = inspect.signature(strategy).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD for p in found)

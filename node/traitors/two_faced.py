@@ -16,7 +16,9 @@ class TwoFaced(Strategy):
     summary = "tells each general the value chosen for him: faces: {attack: [1, 3], retreat: [2]}"
     powers = frozenset({Power.ALTER})
 
-    def __init__(self, seat: Seat, *, faces: Mapping[Value, Sequence[GeneralId]]) -> None:
+    def __init__(
+        self, seat: Seat, *, faces: Mapping[Value, GeneralId | Sequence[GeneralId]]
+    ) -> None:
         super().__init__(seat)
         self._face: dict[GeneralId, Value] = {}
         for told, audience in faces.items():

@@ -60,7 +60,7 @@ def verify(run: Path, style: str) -> int:
     if style == "json":
         click.echo(report.json_line(report.audit_fields(found)))
     else:
-        for finding in found.findings:
+        for finding in (*found.findings, *found.unverifiable):
             click.echo(str(finding), err=True)
         click.echo(report.audit_line(found).strip())
     return 0 if found.is_clean else 5

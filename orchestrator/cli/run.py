@@ -99,7 +99,7 @@ def _chosen(
 ) -> list[Scenario]:
     """Every scenario to play, checked before the first one starts; exits with 2 otherwise."""
     from orchestrator.cli import scenarios
-    from orchestrator.scenario import ScenarioError
+    from orchestrator.scenario import ScenarioError, from_fields
 
     fields = _fields(options)
     if names and fields:
@@ -109,8 +109,8 @@ def _chosen(
     chosen, faults = [], []
     for name in names or (None,):
         try:
-            one = scenarios.load(name) if name else scenarios.from_options(fields)
-            chosen.append(scenarios.overridden(one, settings) if settings else one)
+            one = scenarios.load(name, settings) if name else from_fields(fields, sets=settings)
+            chosen.append(one)
         except ScenarioError as fault:
             faults.append(str(fault))
     if faults:
@@ -181,14 +181,16 @@ def _backends(name: str, base_port: int | None) -> Iterator[Any]:
 def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | None, ExitCode]:
     from orchestrator import exitcodes, trial
     from orchestrator.backends import BackendError
+    from orchestrator.casting import Unplayable
+    from orchestrator.rundir import RunDirError
 
     try:
         with _progress(scenario.name) as progress:
             played = trial.play(scenario, backend, out, progress)
-    except ValueError as fault:
+    except Unplayable as fault:
         click.echo(f"{scenario.name}: {fault}", err=True)
         return None, exitcodes.ExitCode.USAGE
-    except (BackendError, OSError) as fault:
+    except (BackendError, RunDirError, OSError) as fault:
         click.echo(f"{scenario.name}: {fault}", err=True)
         return None, exitcodes.ExitCode.INFRASTRUCTURE
     return played, exitcodes.of(played)

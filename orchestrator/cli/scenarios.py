@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 
 from orchestrator import scenario as scenarios
-from orchestrator.casting import check_traitor
-from orchestrator.scenario import Scenario, ScenarioError
+from orchestrator.scenario import Scenario
 
 #: The shipped scenarios: beside the packages in a checkout, inside this one when installed.
 _SHIPPED = (
@@ -36,22 +34,9 @@ def path_of(name: str) -> Path:
     return dict(shipped()).get(name, path)
 
 
-def load(name: str) -> Scenario:
-    return scenarios.load(path_of(name), check_traitor=check_traitor)
-
-
-def from_options(fields: Mapping[str, Any]) -> Scenario:
-    return scenarios.from_fields(fields, check_traitor=check_traitor)
-
-
-def overridden(scenario: Scenario, settings: Iterable[str]) -> Scenario:
-    return scenarios.override(scenario, *settings, check_traitor=check_traitor)
-
-
-def refuse(fault: ScenarioError) -> NoReturn:
-    """Says everything that is wrong with a scenario, a line each, and exits with 2."""
-    click.echo(str(fault), err=True)
-    raise click.exceptions.Exit(2)
+def load(name: str, settings: Iterable[str] = ()) -> Scenario:
+    """The scenario of that file or shipped name, with each FIELD=VALUE. ScenarioError if wrong."""
+    return scenarios.load(path_of(name), settings)
 
 
 def warn(scenario: Scenario) -> None:

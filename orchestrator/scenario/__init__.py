@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from orchestrator.scenario.checks import MESSAGES_MAX, CheckTraitor, Flaw, flaws
+from orchestrator.scenario.checks import MESSAGES_MAX, Flaw, flaws
 from orchestrator.scenario.completion import completed
 from orchestrator.scenario.completion import scenario as _scenario
 from orchestrator.scenario.document import (
@@ -23,7 +23,7 @@ from orchestrator.scenario.document import (
     from_yaml,
     with_setting,
 )
-from orchestrator.scenario.model import Expect, Scenario, Traitor, Trigger, oral_messages
+from orchestrator.scenario.model import Expect, Scenario, Traitor, Trigger
 from orchestrator.scenario.problems import (
     Place,
     Problem,
@@ -33,13 +33,11 @@ from orchestrator.scenario.problems import (
     printable,
     shown,
 )
-from orchestrator.scenario.terms import STRATEGIES, Outcome, Over, Protocol, Standing, slug
+from orchestrator.scenario.terms import Outcome, Over, Protocol, Standing, slug
 from orchestrator.scenario.written import json_schema, read
 
 __all__ = [
     "MESSAGES_MAX",
-    "STRATEGIES",
-    "CheckTraitor",
     "Expect",
     "Flaw",
     "Outcome",
@@ -55,23 +53,12 @@ __all__ = [
     "from_fields",
     "json_schema",
     "load",
-    "oral_messages",
     "override",
     "parse",
 ]
 
 
-def _any_parameters(strategy: str, params: Any, brief: Any) -> Iterable[Flaw]:
-    return ()
-
-
-#: What judges a strategy's parameters where the caller brings nothing of his own.
-CHECK_TRAITOR: CheckTraitor = _any_parameters
-
-
-def load(
-    path: str | FilePath, sets: Iterable[str] = (), *, check_traitor: CheckTraitor | None = None
-) -> Scenario:
+def load(path: str | FilePath, sets: Iterable[str] = ()) -> Scenario:
     """The scenario of a file, with each FIELD=VALUE of `sets` in the place of what is written.
 
     Raises ScenarioError, with every problem, also where the file cannot be read.
@@ -87,15 +74,13 @@ def load(
     text = decoded(data, file, problems)
     problems.raise_any()
     assert text is not None
-    return parse(text, file, sets, check_traitor=check_traitor)
+    return parse(text, file, sets)
 
 
 def parse(
     text: str,
     name: str = "scenario",
     sets: Iterable[str] = (),
-    *,
-    check_traitor: CheckTraitor | None = None,
 ) -> Scenario:
     """The scenario that a YAML text spells. `name` is the file that errors name.
 
@@ -111,15 +96,13 @@ def parse(
     if root is None:
         problems.raise_any()
     assert root is not None
-    return _read(root, slug(FilePath(name).stem), sets, problems, check_traitor)
+    return _read(root, slug(FilePath(name).stem), sets, problems)
 
 
 def from_fields(
     fields: Mapping[str, Any],
     origin: str = "command line",
     sets: Iterable[str] = (),
-    *,
-    check_traitor: CheckTraitor | None = None,
 ) -> Scenario:
     """The scenario of fields that no file holds; errors name `origin` and the field.
 
@@ -127,17 +110,17 @@ def from_fields(
     """
     problems = Problems()
     root = from_plain(fields, Place(origin), problems)
-    return _read(root, slug(origin), sets, problems, check_traitor)
+    return _read(root, slug(origin), sets, problems)
 
 
-def override(scenario: Scenario, *sets: str, check_traitor: CheckTraitor | None = None) -> Scenario:
+def override(scenario: Scenario, *sets: str) -> Scenario:
     """The scenario as it would be with each FIELD=VALUE written in its file.
 
     Paths are dotted and those of the file: `m=2`, `traitors.0.strategy=parity`. Defaults follow
     anew from what is then written. Raises ScenarioError, and its problems name the setting.
     """
     root = scenario.as_written()
-    return _read(root, scenario.name, sets, Problems(), check_traitor)
+    return _read(root, scenario.name, sets, Problems())
 
 
 def _read(
@@ -145,7 +128,6 @@ def _read(
     name: str,
     sets: Iterable[str],
     problems: Problems,
-    check_traitor: CheckTraitor | None,
 ) -> Scenario:
     settings = list(sets)
     for setting in settings:
@@ -153,7 +135,7 @@ def _read(
     spread, fields = read(root, problems)
     assert isinstance(spread.content, dict)
     known = completed(fields, written=frozenset(map(str, spread.content)))
-    for path, message, follows in flaws(known, check_traitor or CHECK_TRAITOR):
+    for path, message, follows in flaws(known):
         if problems.are_enough:
             break
         place = spread.place_of(path)

@@ -7,9 +7,10 @@ given their default. So one wrong field silences only what cannot be said withou
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from node.control import Role
 from node.orders import (
     ATTACK,
     DOMAIN_VALUES_MAX,
@@ -19,11 +20,14 @@ from node.orders import (
     Numbers,
     Value,
 )
+from node.protocols import catalogue
+from node.signatures import Chains
+from node.traitors import Seat, seated, strategy_class
 from orchestrator.scenario.completion import DERIVED, Known, fitted
 from orchestrator.scenario.document import KEY, Path
-from orchestrator.scenario.model import Expect, oral_messages
+from orchestrator.scenario.model import Expect
 from orchestrator.scenario.problems import shown, suggestion
-from orchestrator.scenario.terms import NUMBERS, Over, Protocol
+from orchestrator.scenario.terms import NUMBERS, Protocol
 from orchestrator.scenario.written import Entry
 
 #: A run of more paper messages than this is played only by force.
@@ -31,15 +35,12 @@ MESSAGES_MAX = 1_000_000
 
 #: What is wrong, and the path of the field to blame.
 Flaw: TypeAlias = tuple[Path, str]
-#: Says what is wrong with a strategy's parameters; paths begin at the entry: ("with", "faces").
-CheckTraitor: TypeAlias = Callable[[str, Mapping[str, Any], Brief], Iterable[Flaw]]
 
 _CHECKS: list[Callable[..., Iterator[Flaw]]] = []
 
 
-def flaws(known: Known, check_traitor: CheckTraitor) -> Iterator[tuple[Path, str, set[str]]]:
+def flaws(known: Known) -> Iterator[tuple[Path, str, set[str]]]:
     """Every flaw of the known fields, its path, and the fields that it follows from."""
-    known = {**known, "check_traitor": check_traitor}
     for check in _CHECKS:
         needs = inspect.signature(check).parameters
         if all(need in known for need in needs):
@@ -104,10 +105,9 @@ def _exchange_has_no_vector(protocol: Protocol, combiner: Combiner | None) -> It
 
 @_check
 def _few_enough_messages(
-    protocol: Protocol, over: Over | None, n: int, m: int, force: bool
+    protocol: Protocol, n: int, m: int, brief: Brief, force: bool
 ) -> Iterator[Flaw]:
-    instances = {Protocol.ORAL: 1, Protocol.INTERACTIVE_CONSISTENCY: n * (over is Over.ORAL)}
-    count = instances.get(protocol, 0) * oral_messages(n, m)
+    count = catalogue.oral_messages(brief)
     if count > MESSAGES_MAX and not force:
         taken, most = _grouped(count), _grouped(MESSAGES_MAX)
         yield (
@@ -225,13 +225,25 @@ def _traitors_once(traitors: dict[Any, Entry]) -> Iterator[Flaw]:
 
 
 @_check
-def _parameters_fit(
-    traitors: dict[Any, Entry], brief: Brief, check_traitor: CheckTraitor
-) -> Iterator[Flaw]:
+def _strategies_fit(traitors: dict[Any, Entry], brief: Brief) -> Iterator[Flaw]:
     for key, entry in traitors.items():
-        strategy = entry.strategy or ""
-        for path, message in check_traitor(strategy, entry.params, brief) if strategy else ():
-            yield ("traitors", key, *path), message
+        if entry.strategy:
+            for field, message in _misfit(entry.strategy, entry.params, brief):
+                yield ("traitors", key, field), message
+
+
+def _misfit(strategy: str, params: Mapping[str, Any], brief: Brief) -> Iterator[tuple[str, str]]:
+    """What is wrong with a strategy's name or parameters, tried on in an empty seat."""
+    try:
+        kind = strategy_class(strategy)
+    except ValueError as fault:
+        yield "strategy", str(fault)
+        return
+    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
+    try:
+        seated(kind, seat, Role(strategy=strategy, params=dict(params)))
+    except ValueError as fault:
+        yield "with", str(fault)
 
 
 @_check

@@ -71,7 +71,9 @@ class Node:
 
     def child(self, step: Any) -> Node | None:
         if isinstance(self.content, dict):
-            return self.content.get(step)
+            # pydantic names a key that is no text, and no whole number, by its text.
+            texts = (key for key in self.content if str(key) == step)
+            return self.content.get(step if step in self.content else next(texts, step))
         if isinstance(self.content, list) and isinstance(step, int):
             return self.content[step] if 0 <= step < len(self.content) else None
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from node.orders import Combiner, Domain, Enumerated, GeneralId, Numbers, Value
-from node.quorums import lockstep_rounds, oral_generals_min, signed_generals_min
+from node.protocols import catalogue
+from node.quorums import (
+    combined_generals_min,
+    oral_generals_min,
+    signed_generals_min,
+)
 from orchestrator.scenario.document import Node, from_yaml
 from orchestrator.scenario.problems import Problems
 from orchestrator.scenario.terms import (
@@ -39,6 +44,9 @@ from orchestrator.scenario.terms import (
     Text,
     duration,
 )
+
+#: Text that is written without quotation marks.
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 FROZEN = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
@@ -159,12 +167,11 @@ class Scenario(BaseModel):
         fields = _given(self.model_dump(by_alias=True))
         fields["delta"] = duration(self.delta)
         fields["expect"] = _given(fields["expect"])
-        for traitor in fields["traitors"]:
-            traitor["when"] = _given(traitor["when"])
+        fields["traitors"] = _grouped(self.traitors)
         yaml = YAML(typ="rt", pure=True)
         yaml.default_flow_style = None
         yaml.allow_unicode = True
-        yaml.width = 1 << 20
+        yaml.width = 1000
         out = io.StringIO()
         yaml.dump(_plain(fields), out)
         return out.getvalue()
@@ -172,12 +179,7 @@ class Scenario(BaseModel):
 
 def rounds(protocol: Protocol, m: int) -> int:
     """How many rounds a protocol takes."""
-    return 1 if protocol is Protocol.EXCHANGE else lockstep_rounds(m)
-
-
-def oral_messages(n: int, m: int) -> int:
-    """(n-1) + (n-1)(n-2) + ... to m + 1 factors: the paper messages of OM(m)."""
-    return sum(math.perm(n - 1, length) for length in range(1, m + 2))
+    return catalogue.PROTOCOLS[protocol.value].rounds(m)
 
 
 def _plain(value: Any) -> Any:
@@ -186,9 +188,31 @@ def _plain(value: Any) -> Any:
         return {_plain(key): _plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
-    if isinstance(value, str) and not value.isprintable():
-        return DoubleQuotedScalarString(value)  # ruamel folds some control characters away
-    return value.value if isinstance(value, Enum) else value
+    value = value.value if isinstance(value, Enum) else value
+    if isinstance(value, str) and not _WORD.fullmatch(value):
+        # ruamel leaves some text bare that it cannot read again: `:0` as a key, a lone U+0085.
+        return DoubleQuotedScalarString(value)
+    return value
+
+
+def _grouped(traitors: Iterable[Traitor]) -> list[dict[str, Any]]:
+    """One entry for all who lie alike, so that what is resolved is no longer than what was written.
+
+    Likeness is judged by text: 1 and true are equal, and are not alike.
+    """
+    alike: dict[str, list[Traitor]] = {}
+    for traitor in traitors:
+        key = repr((traitor.strategy, traitor.params, traitor.when))
+        alike.setdefault(key, []).append(traitor)
+    return [_entry(group) for group in alike.values()]
+
+
+def _entry(group: list[Traitor]) -> dict[str, Any]:
+    fields = group[0].model_dump(by_alias=True)
+    who = [traitor.general for traitor in group]
+    del fields["general"]
+    named = {"general": who[0]} if len(who) == 1 else {"generals": who}
+    return {**named, **fields, "when": _given(fields["when"])}
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,6 +230,12 @@ def _below_bound(scenario: Scenario) -> str | None:
         return (
             f"n = {n} is below m + 2 = {signed_generals_min(m)}: with signed messages the promises "
             "say nothing unless two generals are loyal (Lamport, Shostak, Pease 1982, section 4)"
+        )
+    is_combined = scenario.combiner in (Combiner.MAJORITY, Combiner.MEDIAN)
+    if signed and is_combined and n < combined_generals_min(m):
+        return (
+            f"n = {n} is below 2m + 1 = {combined_generals_min(m)}: where loyal generals are not "
+            f"more than half, traitors can move a {scenario.combiner}; what breaks is out of model"
         )
     if not signed and n < oral_generals_min(m):
         return (

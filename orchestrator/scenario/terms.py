@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from node.effects import Reason
 from node.orders import Combiner, Decision, Value
+from node.traitors import STRATEGIES
 from orchestrator.scenario.problems import shown
 
 GENERALS_MAX = 255
@@ -26,22 +27,6 @@ DELTA_S_MIN, DELTA_S_MAX = 0.001, 60.0
 VALUE_CHARACTERS_MAX = 200
 #: The word that stands for the domain of all finite numbers.
 NUMBERS = "numbers"
-
-#: The strategies that every laboratory has; a user's own is named `module:Class`.
-STRATEGIES = (
-    "flip",
-    "parity",
-    "two-faced",
-    "silent",
-    "random",
-    "script",
-    "forger",
-    "replayer",
-    "delayer",
-    "crasher",
-    "many-faced",
-)
-
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,20})?) ?(ms|s)")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

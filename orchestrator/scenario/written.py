@@ -164,6 +164,9 @@ def read(root: Node, problems: Problems) -> tuple[Node, dict[str, Any]]:
     root = _spread(root, problems)
     assert isinstance(root.content, dict)
     data = {key: node.plain() for key, node in root.content.items() if node.is_readable}
+    for key in [key for key in data if not isinstance(key, str)]:
+        problems.add(root.place_of((key, KEY)), _unknown_field((key,)))
+        del data[key]
     try:
         return root, dict(_reader.validate_python(data))
     except ValidationError as error:
@@ -215,7 +218,7 @@ def _keyed(key: Any, node: Node, problems: Problems) -> Node:
 def _tell(error: ValidationError, root: Node, problems: Problems) -> None:
     for one in error.errors(include_url=False)[: PROBLEMS_MAX + 1]:
         path = tuple(one["loc"])
-        if one["type"] == "extra_forbidden":
+        if one["type"] in ("extra_forbidden", "invalid_key"):
             problems.add(root.place_of((*path, KEY)), _unknown_field(path))
         else:
             problems.add(root.place_of(path), f"{dotted(path)}: {_complaint(one)}")

@@ -188,6 +188,17 @@ def test_om_2_what_is_no_finite_number_is_refused(number: float) -> None:
     assert refusals == [Refuse(0, Reason.BAD_VALUE, rule="OM-2")]
 
 
+def test_zero_is_one_number_however_it_is_spelt() -> None:
+    """A traitor commander says 0.0 to one and -0.0 to the others: no two decisions may differ."""
+    zeros = {1: 0.0, 2: -0.0, 3: -0.0}
+
+    def on_the_way(round: int, sender: int, receiver: int, body: Any) -> Any:
+        return Oral(np.array([zeros[receiver]]).tobytes()) if sender == 0 else body
+
+    field = Field(parts(4, 1, 1.0, domain=NUMBERS), on_the_way).play()
+    assert {str(field.values()[i]) for i in (1, 2, 3)} == {"0.0"}
+
+
 # The message counts of the paper.
 
 

@@ -139,12 +139,12 @@ def test_r9_two_who_say_retreat_move_nobody(m: int, by_round: list[int]) -> None
 
 #: What each of nine lieutenants counts in OM(3), as the recursion of the paper gives it.
 R10_TALLIES = {
-    **{key: {A: 7, R: 2} for key in (1, 4, 5, 9)},
-    **{key: {A: 8, R: 1} for key in (2, 3, 6, 7, 8)},
+    **{g: {A: 7, R: 2} for g in (1, 4, 5, 9)},
+    **{g: {A: 8, R: 1} for g in (2, 3, 6, 7, 8)},
 }
 R11_TALLIES = {
-    **{key: {A: 7, R: 2} for key in (1, 3, 5)},
-    **{key: {A: 6, R: 3} for key in (2, 4, 6, 7, 8, 9)},
+    **{g: {A: 7, R: 2} for g in (1, 3, 5)},
+    **{g: {A: 6, R: 3} for g in (2, 4, 6, 7, 8, 9)},
 }
 
 
@@ -241,6 +241,8 @@ def test_r15_an_order_held_back_to_round_two_still_reaches_everyone() -> None:
     assert obeyed(result) == {1: R, 2: R}
     assert tally(result, 1) == tally(result, 2) == {A: 1, R: 1}
     assert accusations(result).keys() == {1, 2, 3}
+    # Round 3: 1 tells 2 of retreat:0:3, and 3 tells 2 of the attack that he heard from 1.
+    assert messages(result) == [3, 5, 2]
     assert outcome(result) == "pass"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from node.effects import Note, Reason, Refuse
 from node.messages import Empty, Oral, Signed, SignedOrder
-from node.orders import ATTACK, RETREAT, Domain, Enumerated, GeneralId, Value
+from node.orders import ATTACK, RETREAT, Domain, Enumerated, GeneralId, Numbers, Value
 from node.protocols.signed import SignedMessages
 from node.signatures import Chains, Signer
 from tests.field import Field, OnTheWay
@@ -247,6 +247,15 @@ def test_after_one_bad_signature_the_rest_of_its_frame_is_left_unread() -> None:
     effects = war.accepted(1, {0: flood})
     assert effects == [Refuse(0, Reason.BAD_SIGNATURE, rule="SM-2")]
     assert war.chains[1].verifications == 1
+
+
+@pytest.mark.parametrize("token", [b"-0.0", b"0", b"1e0", b"1", b"1.00", b"null", b"NaN", b"1e999"])
+def test_a_number_has_one_spelling_under_a_signature(token: bytes) -> None:
+    war = War(4, 1, 1.0, domain=Numbers())
+    order = war.chains[0].complete(SignedOrder(token, (0,), ()), 0, SIGNERS)
+    assert war.accepted(1, {0: signed(order)}) == [Refuse(0, Reason.BAD_VALUE, rule="SM-2")]
+    assert Numbers().read(b"1.0") == 1.0
+    assert Numbers().token(-0.0) == b"0.0"
 
 
 # SM-3.

@@ -28,6 +28,7 @@ from tests.attackers import (
     Forwarder,
     Malleable,
     Misplaced,
+    OralBytes,
     RawOrder,
     Recorded,
     named,
@@ -337,7 +338,7 @@ ROWS = [
         "oral values where signed orders are due",
         4,
         1,
-        {3: a("tests.attackers:OralBytes", values="80")},
+        {3: named(OralBytes, values="80")},
         ONE_AND_TWO_A,
         [3, 6],
         by(3, "bad_shape", 1, 2),
@@ -638,6 +639,19 @@ def test_sm22_a_known_value_is_dropped_before_it_is_verified() -> None:
     """Both lieutenants relay what the commander said; the second and third copy cost nothing."""
     result = play("signed", 4, 1)
     assert [_verifications(result, g) for g in range(4)] == [0, 1, 1, 1]
+
+
+def test_sm22_a_prefix_is_verified_once() -> None:
+    """The commander's second order reaches 1 twice in round 2: from 3 with a bad last signature,
+    and well signed from 4. Its first signature is the same on both, and is verified once."""
+    bogus = named(BogusFlood, round=2, signers=[0, 3], chains=1)
+    two_faced = a("two-faced", faces={5: [1, 2, 3], 1000: [4]})
+    traitors = {0: two_faced, 3: bogus}
+    result = play("signed", 5, 2, traitors, values="numbers", default=-1, order=5)
+    assert tally(result, 1) == {5.0: 1, 1000.0: 1}
+    assert refused(result)[1, 3, "bad_signature"] == 1
+    first_order, prefix, bad, last = 1, 1, 1, 1
+    assert _verifications(result, 1) == first_order + prefix + bad + last
 
 
 def test_sm23_the_signers_of_what_was_forwarded_are_not_blamed() -> None:

@@ -1,0 +1,1 @@
+"""Whole runs of real generals over simulated links: attacks, exhaustive searches, bounds."""

@@ -1,0 +1,1 @@
+"""Runs in words, line by line: each line can be explained from the paper."""
