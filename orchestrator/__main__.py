@@ -9,7 +9,7 @@ from types import FrameType
 
 import click
 
-from orchestrator.cli.engine import doctor, images
+from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import logs, verify
 from orchestrator.cli.run import run
@@ -24,7 +24,7 @@ def byzantine() -> None:
     """A laboratory for Byzantine agreement: Lamport's generals for real."""
 
 
-for command in (run, validate, schema, list_, logs, verify, doctor, images):
+for command in (run, validate, schema, list_, logs, verify, doctor, images, down):
     byzantine.add_command(command)
 
 

@@ -1,10 +1,10 @@
-"""`byzantine doctor` and `images`: what containers need, before any is started."""
+"""`byzantine doctor`, `images` and `down`: before containers are started, and after."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -102,6 +102,42 @@ def list_(allow_remote: bool, style: str) -> None:
     for one in held:
         size = f"{one.megabytes:6.0f} MB" if one.id else f"{'':9}"
         click.echo(f"{one.image.name:<{width}}  {size}  {one.condition}")
+
+
+@click.command()
+@click.argument("run", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Also runs that are still being played.")
+@ALLOW_REMOTE
+def down(run: tuple[str, ...], is_all: bool, allow_remote: bool) -> None:
+    """Remove the containers and networks of runs: those named, or all that nobody plays any more.
+
+    RUN is an id, as in the project byzantine-<id>. What is left of a run whose orchestrator was
+    killed, and what --keep has kept, is found by its labels.
+    """
+    from orchestrator import camp
+    from orchestrator.engine import EngineError, connect
+
+    if run and is_all:
+        raise click.UsageError("--all is for all runs: name none")
+    try:
+        engine = connect(allow_remote=allow_remote)
+        found = {one.id: one for one in camp.find(engine)}
+        wanted = [name.removeprefix(camp.project_of("")) for name in run]
+        if unknown := [id for id in wanted if id not in found]:
+            raise click.UsageError(f"no such run: {', '.join(unknown)}; {_known(found)}")
+        for one in [found[id] for id in wanted] or found.values():
+            if one.is_in_use and not (run or is_all):
+                click.echo(f"{camp.project_of(one.id)}  still played: left alone")
+                continue
+            camp.strike(engine, one.id)
+            told = f"{len(one.containers)} containers, {len(one.networks)} networks"
+            click.echo(f"{camp.project_of(one.id)}  removed: {told}")
+    except EngineError as error:
+        _fail(error)
+
+
+def _known(found: Collection[str]) -> str:
+    return f"there are {', '.join(found)}" if found else "there is none"
 
 
 def _fields(held: Held) -> dict[str, object]:
