@@ -8,7 +8,7 @@ counted; one in what a loyal general *said* is a fault of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from node import wire
@@ -17,7 +17,14 @@ from node.journal import Accused, Heard, LedgerLine, Said
 from node.messages import Body, Bundle, Frame, Signed, SignedOrder
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, is_admissible
+from orchestrator.scenario.document import decoded, from_yaml
+from orchestrator.scenario.problems import Problems, printable
 from orchestrator.transcript import UNCLOSED, Record, Transcript
+
+#: What run.json repeats of the scenario, which alone the run id commits to: their names there.
+_CLAIMS = {"scenario": "name", "seed": "seed", "protocol": "protocol", "n": "n", "m": "m"}
+#: Signatures have four bytes for an instance.
+INSTANCES_MAX = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Finding:
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{where}: {self.kind}"
+        return printable(f"{where}: {self.kind}")
 
 
 @dataclass
@@ -59,13 +66,15 @@ class Audit:
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What an audit is made of: a run directory's contents."""
+    """What an audit is made of: a run directory's contents. `claims`: what run.json says of the
+    scenario, by its own names."""
 
     roster: Roster
     scenario: bytes
     run: bytes
     nonce: bytes
     transcript: Transcript
+    claims: Mapping[str, object] = field(default_factory=dict)
 
 
 def audit(exhibits: Exhibits) -> Audit:
@@ -74,6 +83,7 @@ def audit(exhibits: Exhibits) -> Audit:
     if run_id(exhibits.roster, exhibits.scenario, exhibits.nonce) != exhibits.run:
         kind = "the run id does not commit to this roster, scenario and nonce"
         found.findings.append(Finding("run.json", None, kind))
+    found.findings += _claim_findings(exhibits)
     publics = exhibits.roster.signing_publics()
     chains: dict[str, Chains] = {}
     for general in sorted(publics):
@@ -102,6 +112,20 @@ def _roster_findings(roster: Roster) -> Iterator[Finding]:
             yield Finding("roster.json", None, kind)
         if keys.count(entry.signing_public) > 1:
             yield Finding("roster.json", None, f"general {entry.general} shares his key")
+
+
+def _claim_findings(exhibits: Exhibits) -> Iterator[Finding]:
+    """The scenario is read as text only: to verify a run, no strategy of its user's is loaded."""
+    problems = Problems()
+    text = decoded(exhibits.scenario, "scenario.yaml", problems)
+    root = None if text is None else from_yaml(text, "scenario.yaml", problems)
+    written = root.plain() if root else None
+    if not isinstance(written, dict):
+        yield Finding("scenario.yaml", None, "this is no scenario")
+        return
+    for claim, name in _CLAIMS.items():
+        if claim in exhibits.claims and exhibits.claims[claim] != written.get(name):
+            yield Finding("run.json", None, f"{claim} is not what scenario.yaml says")
 
 
 def _enter_damage(found: Audit, general: GeneralId, record: Record | None) -> None:
@@ -143,7 +167,7 @@ def _audit_frame(found: Audit, data: bytes, brief: Brief, chains: Chains) -> int
     bad = 0
     for instance, order in _orders(frame, brief) if isinstance(frame, Frame) else ():
         if (instance, order) not in found.seen:
-            found.seen[instance, order] = chains.verify(order, instance)
+            found.seen[instance, order] = _verifies(chains, order, instance)
         is_good = found.seen[instance, order]
         found.verified += is_good
         found.refused += not is_good
@@ -155,7 +179,7 @@ def _audit_proof(found: Audit, name: str, line: int, entry: Accused, chains: Cha
     """A proof is two good signatures of the culprit on orders of different value."""
     first, second = entry.proof
     is_proof = first.token != second.token and all(
-        order.signers == (entry.culprit,) and chains.verify(order, entry.instance)
+        order.signers == (entry.culprit,) and _verifies(chains, order, entry.instance)
         for order in entry.proof
     )
     if is_proof:
@@ -163,6 +187,11 @@ def _audit_proof(found: Audit, name: str, line: int, entry: Accused, chains: Cha
     else:
         kind = f"the proof against general {entry.culprit} proves nothing"
         found.findings.append(Finding(name, line, kind))
+
+
+def _verifies(chains: Chains, order: SignedOrder, instance: int) -> bool:
+    """As `Chains.verify`, whatever a journal claims the instance to be."""
+    return 0 <= instance < INSTANCES_MAX and chains.verify(order, instance)
 
 
 def _orders(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:

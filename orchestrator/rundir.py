@@ -13,6 +13,7 @@ import msgspec
 from node.control import Roster
 from node.orders import GeneralId
 from orchestrator.audit import Exhibits, journal_name
+from orchestrator.scenario.problems import printable
 from orchestrator.transcript import Transcript, read
 
 #: No file of a run directory is read beyond so many bytes.
@@ -21,6 +22,10 @@ FILE_BYTES_MAX = 1 << 30
 
 class RunDirError(Exception):
     """A run directory cannot be made, lacks a file, or holds one that cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(printable(f"{path}: {reason}"))
 
 
 class RunFile(msgspec.Struct, kw_only=True):
@@ -58,16 +63,21 @@ class RunDir:
                 continue
             _link(parent / "latest", path.name)
             return cls(path)
-        raise RunDirError(f"{parent}: too many runs in one second")
+        raise RunDirError(parent, "too many runs in one second")
 
     @classmethod
     def find(cls, path: Path) -> RunDir:
         """The run directory at `path`, or the latest one of the scenario whose folder it is."""
-        if not (path / "run.json").exists() and (path / "latest" / "run.json").exists():
-            path = path / "latest"
-        if not (path / "run.json").is_file():
-            raise RunDirError(f"{path}: no run directory (there is no run.json)")
-        return cls(path)
+        try:
+            if not (path / "run.json").exists() and (path / "latest").is_dir():
+                path = path / "latest"
+            if (path / "run.json").is_file():
+                return cls(path)
+            was_begun = (path / "scenario.yaml").exists()
+        except (OSError, ValueError) as fault:
+            raise RunDirError(path, _reason(fault)) from None
+        why = ": its generals never stood ready" if was_begun else ""
+        raise RunDirError(path, f"no run directory, there is no run.json{why}")
 
     def write(self, name: str, data: bytes) -> None:
         (self.path / name).write_bytes(data)
@@ -78,25 +88,30 @@ class RunDir:
     def read(self, name: str) -> bytes:
         path = self.path / name
         try:
+            if path.exists() and not path.is_file():
+                raise RunDirError(path, "this is no file")
             if path.stat().st_size > FILE_BYTES_MAX:
-                raise RunDirError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
+                raise RunDirError(path, f"larger than {FILE_BYTES_MAX} bytes")
             return path.read_bytes()
         except OSError as fault:
-            raise RunDirError(f"{path}: {fault.strerror}") from None
+            raise RunDirError(path, _reason(fault)) from None
 
     def run_file(self) -> RunFile:
         found: RunFile = self._decoded("run.json", RunFile)
         return found
 
     def roster(self) -> Roster:
+        """Who was there. His number names each one's files, so that no other will do."""
         found: Roster = self._decoded("roster.json", Roster)
+        if [entry.general for entry in found.generals] != list(range(len(found.generals))):
+            raise RunDirError(self.path / "roster.json", "its generals are not 0, 1, 2 and so on")
         return found
 
     def transcript(self, roster: Roster, run: bytes) -> Transcript:
         """Every journal that is there, checked line by line."""
         records = {}
         for general, public in roster.signing_publics().items():
-            if (self.path / journal_name(general)).is_file():
+            if (self.path / journal_name(general)).exists():
                 data = self.read(journal_name(general))
                 records[general] = read(general, data, run, public)
         return Transcript(records)
@@ -107,15 +122,16 @@ class RunDir:
         try:
             run, nonce = bytes.fromhex(run_file.run), bytes.fromhex(run_file.nonce)
         except ValueError:
-            raise RunDirError(f"{self.path / 'run.json'}: run and nonce are not hex") from None
+            raise RunDirError(self.path / "run.json", "run and nonce are not hex") from None
         transcript = self.transcript(roster, run)
-        return Exhibits(roster, self.read("scenario.yaml"), run, nonce, transcript)
+        claims = msgspec.structs.asdict(run_file)
+        return Exhibits(roster, self.read("scenario.yaml"), run, nonce, transcript, claims)
 
     def _decoded(self, name: str, kind: type[Any]) -> Any:
         try:
             return msgspec.json.decode(self.read(name), type=kind)
         except (msgspec.MsgspecError, ValueError, RecursionError) as fault:
-            raise RunDirError(f"{self.path / name}: {fault}") from None
+            raise RunDirError(self.path / name, str(fault)) from None
 
 
 def versions() -> Mapping[str, str]:
@@ -135,5 +151,14 @@ def versions() -> Mapping[str, str]:
 def _link(link: Path, target: str) -> None:
     """Points `link` at `target`, in one step: two runs at once never leave it broken."""
     fresh = link.with_name(f".latest-{target}")
-    fresh.symlink_to(target)
-    fresh.replace(link)
+    try:
+        fresh.symlink_to(target)
+        fresh.replace(link)
+    except OSError as fault:
+        fresh.unlink(missing_ok=True)
+        raise RunDirError(link, f"cannot be made a link: {_reason(fault)}") from None
+
+
+def _reason(fault: OSError | ValueError) -> str:
+    """Why a file cannot be had, without its name, which stands before it."""
+    return getattr(fault, "strerror", None) or str(fault)

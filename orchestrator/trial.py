@@ -76,6 +76,7 @@ def _judged(
         faulty=scenario.faulty,
         inputs={p.general: p.brief.value for p in parts.parts if p.brief.value is not None},
         decisions={general: one.value for general, one in decided.items()},
+        unrecorded=frozenset(g for g in publics if g not in records or not records[g].closed),
     )
     exhibits = Exhibits(mustered.roster, parts.scenario, mustered.run, mustered.nonce, transcript)
     return Result(

@@ -10,10 +10,10 @@ generals measured; of a majority, it is the loyal generals' value where they all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from node.orders import Brief, Combiner, Decision, GeneralId, Value
+from node.orders import Brief, Combiner, Decision, Domain, GeneralId, Value
 from node.protocols import catalogue
 from orchestrator.scenario import Outcome, Standing
 
@@ -28,12 +28,14 @@ class Property:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one run. `not_owed`: why its promises were not owed, None if they were."""
+    """The judgement of one run. `not_owed`: why its promises were not owed, None if they were.
+    `unrecorded`: the loyal generals without a journal."""
 
     outcome: Outcome
     properties: Mapping[str, Property]
     faulty: tuple[GeneralId, ...]
     not_owed: str | None
+    unrecorded: tuple[GeneralId, ...] = ()
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
@@ -42,6 +44,8 @@ class Verdict:
         if broken:
             owed = f"not owed: {self.not_owed}" if self.not_owed else "owed, and broken"
             return f"broken ({'; '.join(broken)}); {owed}"
+        if self.unrecorded:
+            open_.append(f"the journal of {_list(self.unrecorded)} is missing")
         if open_:
             return f"unknown ({'; '.join(open_)})"
         return "every promise held" + (
@@ -55,12 +59,14 @@ class Verdict:
 @dataclass(frozen=True)
 class Case:
     """What there is to judge. `decisions` lacks a general who is lost, and maps one to None who
-    ended without deciding; `inputs` are the generals' own values, the commander's his order."""
+    ended without deciding; `inputs` are the generals' own values, the commander's his order.
+    `unrecorded`: who handed in no journal, so that nobody can check what he did."""
 
     brief: Brief
     faulty: frozenset[GeneralId]
     inputs: Mapping[GeneralId, Value]
     decisions: Mapping[GeneralId, Decision | None]
+    unrecorded: frozenset[GeneralId] = frozenset()
 
     @property
     def loyal(self) -> tuple[GeneralId, ...]:
@@ -75,14 +81,15 @@ class Case:
 def judge(case: Case) -> Verdict:
     properties = {"ic1": ic1(case), "ic2": ic2(case), "termination": termination(case)}
     statuses = {p.status for p in properties.values()}
+    unrecorded = tuple(sorted(case.unrecorded - case.faulty))
     not_owed = why_not_owed(case)
     if Standing.BROKEN in statuses:
         outcome = Outcome.OUT_OF_MODEL if not_owed else Outcome.VIOLATION
-    elif Standing.UNKNOWN in statuses:
+    elif Standing.UNKNOWN in statuses or unrecorded:
         outcome = Outcome.UNKNOWN
     else:
         outcome = Outcome.PASS
-    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed)
+    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed, unrecorded)
 
 
 def why_not_owed(case: Case) -> str | None:
@@ -157,16 +164,11 @@ def _validity(case: Case) -> Property:
         return Property(Standing.VACUOUS, "no general is loyal")
     match case.brief.combiner:
         case Combiner.VECTOR:
-            return _each(
-                case, lambda v: _holds(v, own), "each loyal general's entry is his own value"
-            )
+            wanted = "each loyal general's entry is his own value"
+            return _each(case, lambda v: _holds(v, own, case.brief.n), wanted)
         case Combiner.MEDIAN:
-            codes = [case.brief.domain.code(value) for value in own.values()]
-            return _each(
-                case,
-                lambda v: min(codes) <= case.brief.domain.code(v) <= max(codes),  # type: ignore[arg-type]
-                "the median lies within what loyal generals measured",
-            )
+            wanted = "the median lies within what loyal generals measured"
+            return _each(case, lambda v: _lies_within(v, own.values(), case.brief.domain), wanted)
         case Combiner.MAJORITY:
             if len(set(own.values())) > 1:
                 return Property(Standing.VACUOUS, "the loyal generals differ themselves")
@@ -174,8 +176,17 @@ def _validity(case: Case) -> Property:
             return _each(case, lambda v: v == common, f"all loyal said {text(common)}")
 
 
-def _holds(vector: Decision, own: Mapping[GeneralId, Value]) -> bool:
-    return isinstance(vector, tuple) and all(vector[g] == value for g, value in own.items())
+def _lies_within(median: Decision, own: Iterable[Value], domain: Domain) -> bool:
+    codes = [domain.code(value) for value in own]
+    if isinstance(median, tuple) or not domain.contains(median):
+        return False
+    return min(codes) <= domain.code(median) <= max(codes)
+
+
+def _holds(vector: Decision, own: Mapping[GeneralId, Value], n: int) -> bool:
+    if not isinstance(vector, tuple) or len(vector) != n:
+        return False
+    return all(vector[g] == value for g, value in own.items())
 
 
 def _each(case: Case, test: Callable[[Decision], bool], wanted: str) -> Property:

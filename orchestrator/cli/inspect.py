@@ -56,7 +56,7 @@ def verify(run: Path, style: str) -> int:
     except RunDirError as fault:
         from orchestrator.audit import Audit
 
-        found = Audit(findings=[Finding(str(fault), None, "the run cannot be audited")])
+        found = Audit(findings=[Finding(fault.path.name, None, fault.reason)])
     if style == "json":
         click.echo(report.json_line(report.audit_fields(found)))
     else:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.effects import Reason, Refuse
+from node.effects import Decide, Reason, Refuse
 from node.messages import Empty, Oral
 from node.orders import ATTACK, RETREAT, Domain, Enumerated, GeneralId, Numbers, Value
 from node.protocols import oral
@@ -83,7 +83,7 @@ def test_om_1_the_commander_sends_his_order_to_every_lieutenant_and_obeys_it_him
     (send,) = commander.say(1)
     assert (send.to, send.body, send.rule) == ((0, 1, 3, 4), said(BINARY, ATTACK), "OM-1")
     assert commander.say(2) == []
-    assert (commander.decide().value, commander.decide().rule) == (ATTACK, "OM-1")
+    assert commander.decide() == Decide(value=ATTACK, tally=((ATTACK, 1),), rule="OM-1")
 
 
 def test_om_1_nobody_but_the_commander_speaks_in_round_1() -> None:

@@ -14,7 +14,13 @@ from node import wire
 from node.control import Role, Roster, run_id
 from node.effects import Decide, Effect, Halt, Reason, Send, SetTimer
 from node.events import Event, Started
-from node.general import ECHOES_MAX, REFUSALS_ENTERED, Deliver, General
+from node.general import (
+    ECHOES_MAX,
+    OUT_OF_PLACE_BYTES_KEPT,
+    REFUSALS_ENTERED,
+    Deliver,
+    General,
+)
 from node.journal import Began, Closed, Heard, LedgerLine, Noted, Opened, Refused, Said, Woke
 from node.messages import Conspire, Echo, Empty, Frame, Oral, Probe, Signed, SignedOrder
 from node.orders import ATTACK, RETREAT, Brief
@@ -206,6 +212,28 @@ def test_who_was_refused_too_often_is_not_even_decoded_and_nobody_else_suffers()
     assert camp.refusals(1)[2, Reason.QUOTA] == 2
     assert len(camp[1].journal.entries) == entered
     assert camp[1].receive(3, wire.encode(Probe(camp.run)), 0.0) != []
+
+
+def test_frames_out_of_place_cannot_fill_his_memory_and_do_not_hide_those_in_place() -> None:
+    """A second frame of one round, one of no round, one of nobody, one too late: of any size."""
+    camp = Camp()
+    camp[1].start(0.0)
+    camp[1].receive(0, oral(camp, 1), 0.1)
+    large = bytes(OUT_OF_PLACE_BYTES_KEPT // 3)
+    for sender, round in ((2, 9), (0, 2), (0, 1)):
+        for _ in range(100):
+            camp[1].receive(sender, oral(camp, round, large), 0.2)
+    for values in (b"\x80", large, large, large):
+        camp[1].receive(2, oral(camp, 2, values), 0.3)
+    assert camp.refusals(1) == {
+        (2, Reason.BAD_ROUND): 100,
+        (2, Reason.DUPLICATE): 3,
+        (0, Reason.NOT_AWAITED): 100,
+        (0, Reason.LATE): 100,
+    }
+    heard = [h.data for h in entries(camp[1], Heard)]
+    assert (heard[0], heard[-1]) == (oral(camp, 1), oral(camp, 2))
+    assert sum(map(len, heard)) < 3 * OUT_OF_PLACE_BYTES_KEPT
 
 
 @pytest.mark.parametrize("strategy", [None, "flip"])

@@ -190,6 +190,14 @@ def test_a_forger_who_takes_the_closing_entry_out_and_hashes_anew_leaves_it_unve
     assert damage.kind == "there is no closing entry: unverifiable"
 
 
+@pytest.mark.parametrize("spelling", [b', "verdict": "pass"}', b" }", b', "verifications": 1}'])
+def test_the_closing_entry_has_one_spelling(spelling: bytes) -> None:
+    """Its signature covers what it says, so that what it says must be all that is there."""
+    *texts, closing = texts_of(WHOLE)
+    (damage,) = read_1(rechained(*texts, closing[:-1] + spelling)).damage
+    assert damage.line == len(texts) + 1
+
+
 def test_a_second_closing_is_found() -> None:
     texts = texts_of(WHOLE)
     (damage,) = read_1(rechained(*texts, texts[-1])).damage
