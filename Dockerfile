@@ -39,6 +39,7 @@ RUN uv export --quiet --frozen --no-emit-project --no-dev --output-file locked.t
 COPY README.md ./
 COPY node node
 COPY orchestrator orchestrator
+COPY scenarios scenarios
 RUN uv pip install --quiet --no-deps --target /packages .
 
 
@@ -66,7 +67,6 @@ LABEL org.opencontainers.image.version=${VERSION} \
 
 FROM bare AS orchestrator
 COPY --from=orchestrator-packages /packages ./
-COPY scenarios scenarios
 RUN python3 -m compileall -q /opt/byzantine \
  && python3 -c 'import orchestrator.__main__' \
  && install -d -o 65532 -g 65532 /runs

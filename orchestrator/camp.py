@@ -153,9 +153,13 @@ class Camp:
         return created
 
 
-def pitch(engine: Engine, generals: int, pool: IPv4Network) -> Camp:
-    """Makes the two networks of a new camp. EngineError with advice where the pool has no room."""
-    id = secrets.token_hex(4)
+def new_id() -> str:
+    """The id of a camp to come. Whoever has it can strike what was made, however little it is."""
+    return secrets.token_hex(4)
+
+
+def pitch(engine: Engine, id: str, generals: int, pool: IPv4Network) -> Camp:
+    """Makes the two networks of a camp. EngineError with advice where the pool has no room."""
     prefix = subnets.prefix_for(generals)
     with ThreadPoolExecutor(2) as hands:
         plots = list(

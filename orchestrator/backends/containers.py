@@ -60,6 +60,7 @@ class Containers(Processes):
         self._children: dict[GeneralId, Child] = {}
         self._silence_s = 0.0
         self._engine: Engine | None = None
+        self._camp_id = camp.new_id()
         self._camp: Camp | None = None
         self._watch: Watch | None = None
         self._hands: ThreadPoolExecutor | None = None
@@ -105,7 +106,7 @@ class Containers(Processes):
             pool = subnets.pool()
         except ValueError as error:
             raise EngineError(str(error)) from None
-        self._camp = camp.pitch(engine, n, pool)
+        self._camp = camp.pitch(engine, self._camp_id, n, pool)
         gateway = self._camp.command.gateway
         try:
             self._headquarters = Headquarters(gateway)
@@ -115,7 +116,7 @@ class Containers(Processes):
                 f"{self._camp.command.name} ({error}): the engine at {engine.endpoint} has its "
                 "networks on another machine; run byzantine there, or --backend processes"
             ) from error
-        self._watch = Watch(engine, self._camp.id)
+        self._watch = Watch(engine, self._camp_id)
         self._hq.also_listen(self._watch.fd, self._hear_news)
 
     def _call_all_up(self, cast: Cast, patience_s: float) -> None:
@@ -220,11 +221,10 @@ class Containers(Processes):
         if self._engine is None:
             return
         try:
-            if self._camp is not None:
-                if self._logs is not None:
-                    camp.save_logs(self._engine, self._camp.id, self._logs)
-                if not self._keep:
-                    camp.strike(self._engine, self._camp.id)
+            if self._logs is not None:
+                camp.save_logs(self._engine, self._camp_id, self._logs)
+            if not self._keep:
+                camp.strike(self._engine, self._camp_id)
         finally:
             self._engine.close()
             self._engine = None
