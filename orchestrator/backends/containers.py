@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -220,14 +220,12 @@ class Containers(Processes):
         """Saves the logs and leaves nothing behind, unless it is to be kept."""
         if self._engine is None:
             return
-        try:
-            if self._logs is not None:
-                camp.save_logs(self._engine, self._camp_id, self._logs)
+        with closing(self._engine) as engine, ExitStack() as duties:
             if not self._keep:
-                camp.strike(self._engine, self._camp_id)
-        finally:
-            self._engine.close()
-            self._engine = None
+                duties.callback(camp.strike, engine, self._camp_id)
+            if self._logs is not None:
+                camp.save_logs(engine, self._camp_id, self._logs)
+        self._engine = None
 
 
 @contextmanager
