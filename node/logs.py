@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO, assert_never
 
-import msgspec
 from loguru import logger
 
 from node.journal import (
@@ -32,7 +31,7 @@ from node.journal import (
 from node.messages import Frame
 from node.orders import Brief, GeneralId
 from node.wire import decode
-from node.words import body_text
+from node.words import body_text, json_line
 
 #: Lines that are written at one go, so that a log never keeps a general from his peers for long.
 LINES_AT_ONCE = 64
@@ -118,7 +117,6 @@ def _line_writer(stream: TextIO) -> Callable[[Any], None]:
         fields = {"time": record["time"].isoformat(), "level": record["level"].name}
         if record["message"]:
             fields["message"] = record["message"]
-        line = msgspec.json.encode(fields | record["extra"], enc_hook=str)
-        stream.write(line.decode() + "\n")
+        stream.write(json_line(fields | record["extra"]) + "\n")
 
     return write

@@ -38,8 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `headquarters` is an endpoint and `headquarters_key` its CURVE public key in Z85. The general
     binds the first free port of `port_first .. port_first + ports - 1` on `bind_host`, from a
-    random one on, and is known to the others as `advertised_host`. He ends by himself once the
-    orchestrator has been lost, or owes him a word, for `patience_s` seconds.
+    random one on, and is known to the others as `advertised_host`. He ends by himself after
+    `patience_s` seconds without a link to the orchestrator, or without a first order.
     """
 
     headquarters: str

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 import numpy as np
 
 from node.messages import Body, Bundle, Empty, Oral, Signed
@@ -36,6 +41,14 @@ def safe(text: str) -> str:
     if len(shown) <= VALUE_CHARACTERS_MAX:
         return shown
     return f"{shown[:VALUE_CHARACTERS_MAX]}... ({len(text)} characters)"
+
+
+def json_line(fields: Mapping[str, Any]) -> str:
+    """JSON in one line that every terminal shows as it is: what does not print is escaped."""
+    line = msgspec.json.encode(fields, enc_hook=str).decode()
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _oral_text(body: Oral, domain: Domain, count: int) -> str:

@@ -20,7 +20,8 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-#: The gravest first: what a command over several scenarios returns.
+#: The gravest first: what a command over several scenarios returns. USAGE is not among them: all
+#: scenarios are read before the first is played.
 GRAVITY = (
     ExitCode.INFRASTRUCTURE,
     ExitCode.AUDIT_FAILED,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from node.orders import Value
 from orchestrator.results import Result
 from orchestrator.scenario import Outcome, Scenario
 from orchestrator.transcript import Transcript
@@ -55,7 +56,11 @@ def _unmet_tallies(result: Result) -> Iterator[str]:
         decided = result.decided.get(general)
         counted = dict(decided.tally) if decided else {}
         if counted != wanted:
-            yield f"general {general} counts {counted}, not {wanted}"
+            yield f"general {general} counts {_counts(counted)}, not {_counts(wanted)}"
+
+
+def _counts(tally: Mapping[Value, int]) -> str:
+    return ", ".join(f"{count} x {text(value)}" for value, count in tally.items()) or "nothing"
 
 
 def _unmet_counts(scenario: Scenario, transcript: Transcript) -> Iterator[str]:

@@ -7,20 +7,19 @@ the terminal and of XML is never interpreted.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from node.orders import GeneralId
+from node.orders import GeneralId, Value
 from node.words import safe
 from orchestrator.audit import Audit
 from orchestrator.expectation import unmet
-from orchestrator.results import Result
+from orchestrator.results import Failure, Result
 from orchestrator.scenario import Outcome, Standing
 from orchestrator.verdict import text
 
@@ -111,58 +110,75 @@ def table(result: Result, console: Console) -> None:
     headline = Text(safe_line(scenario.name), style="bold")
     if scenario.summary:
         headline.append(f"  {safe_line(scenario.summary)}", style="default not bold")
-    console.print(headline)
-    console.print(Text(_setting(result), style="dim"))
+    _line(console, headline)
+    _line(console, Text(_setting(result), style="dim"))
     console.print(_generals(result))
     for name, prop in result.verdict.properties.items():
         line = Text(f"  {name.upper() if name != 'termination' else name:<12}")
         line.append(f"{prop.status.value:<8}", style=_COLOURS[prop.status])
-        console.print(line.append(f" {prop.reason}"))
-    console.print(Text(_cost(result)))
-    console.print(Text(audit_line(result.audit), style="red" if result.audit.findings else ""))
+        _line(console, line.append(f" {safe_line(prop.reason)}"))
+    _line(console, Text(_cost(result)))
+    _line(console, Text(audit_line(result.audit), style="red" if result.audit.findings else ""))
     _conclusion(result, console)
 
 
 def audit_line(audit: Audit) -> str:
     """The audit in one line."""
-    parts = [f"{audit.journals} journals and their closing signatures"]
+    journals, closings = _counted(audit.journals, "journal"), "and their closing signatures"
+    parts = [f"{journals} {closings}"]
     if audit.verified or audit.refused:
-        parts.append(f"{audit.verified} signed orders")
+        parts.append(_counted(audit.verified, "signed order"))
     if audit.refused:
         parts.append(f"{audit.refused} that do not verify, all from traitors")
-    proofs = "".join(f"; {n} generals hold proof against {g}" for g, n in audit.proofs.items())
+    proofs = "".join(
+        f"; {_counted(n, 'general')} hold{'s' * (n == 1)} proof against {g}"
+        for g, n in audit.proofs.items()
+    )
     if audit.findings:
-        return f"  AUDIT FAILED {len(audit.findings)} findings, the first: {audit.findings[0]}"
+        found = _counted(len(audit.findings), "finding")
+        return f"  AUDIT FAILED {found}, the first: {audit.findings[0]}"
     missing = "".join(f"; {finding}" for finding in audit.unverifiable)
     return f"  verified     {', '.join(parts)}{proofs}{missing}"
 
 
-def junit(results: Sequence[Result]) -> str:
-    """A JUnit document: a test case a run, failed where the run is not as expected."""
-    suite = ElementTree.Element("testsuite", name="byzantine", tests=str(len(results)))
-    suite.set("failures", str(sum(bool(unmet(result)) for result in results)))
-    suite.set("errors", str(sum(bool(result.audit.findings) for result in results)))
-    for result in results:
-        name = f"{result.backend} seed {result.scenario.seed}"
-        case = ElementTree.SubElement(
-            suite,
-            "testcase",
-            classname=result.scenario.name,
-            name=name,
-            time=f"{result.seconds:.6f}",
-        )
-        if misses := unmet(result):
-            failure = ElementTree.SubElement(case, "failure", message=_xml(misses[0]))
-            failure.text = _xml("\n".join([*misses, result.verdict.sentence()]))
-        if result.audit.findings:
-            fault = ElementTree.SubElement(case, "error", message="the audit failed")
-            fault.text = _xml("\n".join(map(str, result.audit.findings)))
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def junit(played: Sequence[Result | Failure]) -> str:
+    """A JUnit document: a test case a run, failed where it is not as expected, in error where it
+    did not come about or its audit failed."""
+    suite = ElementTree.Element("testsuite", name="byzantine")
+    for one in played:
+        suite.append(_not_played(one) if isinstance(one, Failure) else _test_case(one))
+    suite.set("tests", str(len(played)))
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("errors", str(len(suite.findall("testcase/error"))))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def json_line(fields: Mapping[str, Any]) -> str:
-    return msgspec.json.encode(fields).decode()
+def _test_case(result: Result) -> ElementTree.Element:
+    name = f"{result.backend} seed {result.scenario.seed}"
+    time = f"{result.seconds:.6f}"
+    case = _case(result.scenario.name, name, time)
+    if misses := unmet(result):
+        failure = ElementTree.SubElement(case, "failure", message=_xml(misses[0]))
+        failure.text = _xml("\n".join([*misses, result.verdict.sentence()]))
+    if result.audit.findings:
+        fault = ElementTree.SubElement(case, "error", message="the audit failed")
+        fault.text = _xml("\n".join(map(str, result.audit.findings)))
+    return case
+
+
+def _not_played(failure: Failure) -> ElementTree.Element:
+    case = _case(failure.scenario, "not played", "0")
+    ElementTree.SubElement(case, "error", message=_xml(failure.reason))
+    return case
+
+
+def _case(scenario: str, name: str, time: str) -> ElementTree.Element:
+    return ElementTree.Element("testcase", classname=scenario, name=name, time=time)
 
 
 def safe_line(line: str) -> str:
@@ -178,7 +194,7 @@ def _generals(result: Result) -> Table:
         general = part.general
         decided = result.decided.get(general)
         counted = decided.tally if decided else ()
-        tally = ", ".join(f"{count} {safe(text(value))}" for value, count in counted[:6])
+        tally = ", ".join(_times(value, count) for value, count in counted[:6])
         style = "red" if part.role else ""
         drawn.add_row(
             Text(str(general)),
@@ -189,12 +205,17 @@ def _generals(result: Result) -> Table:
     return drawn
 
 
+def _times(value: Value, count: int) -> str:
+    """`2 attack`; of what is itself a number, `2 x 10`."""
+    return f"{count} {'' if isinstance(value, str) else 'x '}{safe(text(value))}"
+
+
 def _plays(result: Result, general: GeneralId) -> str:
     part = result.cast.parts[general]
     kind = "commander" if part.brief.commander == general else "lieutenant"
     if part.brief.commander is None:
         kind = "general"
-    own = f", {text(part.brief.value)}" if part.brief.value is not None else ""
+    own = f", {safe_line(text(part.brief.value))}" if part.brief.value is not None else ""
     if part.role is None:
         return f"loyal {kind}{own}"
     return f"traitorous {kind}{own}: {safe_line(part.role.strategy)}"
@@ -229,11 +250,16 @@ def _conclusion(result: Result, console: Console) -> None:
     outcome = result.verdict.outcome
     line = Text("  ").append(outcome.value, style=_COLOURS[outcome])
     line.append(f": {safe_line(result.verdict.sentence())}")
-    console.print(line)
+    _line(console, line)
     for miss in unmet(result):
-        console.print(Text(f"  not as expected: {safe_line(miss)}", style="red"))
+        _line(console, Text(f"  not as expected: {safe_line(miss)}", style="red"))
     if result.path is not None:
-        console.print(Text(f"  {result.path}", style="dim"), soft_wrap=True)
+        _line(console, Text(f"  {safe_line(str(result.path))}", style="dim"))
+
+
+def _line(console: Console, text: Text) -> None:
+    """One line, however long: broken by Rich, the rest of it would look like a line of ours."""
+    console.print(text, soft_wrap=True)
 
 
 def _whole(value: Any) -> Any:

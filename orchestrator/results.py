@@ -17,6 +17,14 @@ from orchestrator.verdict import Verdict
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A run that did not come about, of the scenario of that name, and why."""
+
+    scenario: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished run: what was played, decided and found. `path`: its directory, if it has one."""
 

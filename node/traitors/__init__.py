@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from typing import Any, get_type_hints
 
 import msgspec
@@ -98,6 +99,9 @@ def seated(strategy: type[Strategy], seat: Seat, role: Role) -> Strategy:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f": did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"strategy {role.strategy!r} takes no parameter {name!r}{hint}")
+    for name, default in known.items():
+        if default is inspect.Parameter.empty and name not in role.params:
+            raise ValueError(f"strategy {role.strategy!r} needs the parameter {name!r}")
     _check_types(strategy, role)
     try:
         return strategy(seat, **role.params)

@@ -7,23 +7,25 @@ import json
 import click
 
 
-@click.command()
+@click.command(short_help="Check scenarios: every error at once.")
 @click.argument("scenario", nargs=-1, required=True)
 def validate(scenario: tuple[str, ...]) -> int:
     """Check scenarios: every error at once, as file:line:column. Exit code 2 if there is one."""
     from orchestrator.cli import scenarios
     from orchestrator.scenario import ScenarioError
+    from orchestrator.scenario.problems import printable
 
     code = 0
     for name in scenario:
         try:
             loaded = scenarios.load(name)
+            scenarios.check_playable(loaded)
         except ScenarioError as fault:
             click.echo(str(fault), err=True)
             code = 2
         else:
             scenarios.warn(loaded)
-            click.echo(f"{scenarios.path_of(name)}: valid")
+            click.echo(printable(f"{scenarios.path_of(name)}: valid"))
     return code
 
 
@@ -35,7 +37,7 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-@click.command("list")
+@click.command("list", short_help="List protocols, strategies, scenarios.")
 @click.argument("kind", required=False, type=click.Choice(("protocols", "strategies", "scenarios")))
 @click.option("--format", "style", type=click.Choice(("table", "json")), default="table")
 def list_(kind: str | None, style: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _RUN = click.argument("run", type=click.Path(path_type=Path))
 
 
-@click.command()
+@click.command(short_help="Show what each general heard, said and did.")
 @_RUN
 @click.argument("general", type=click.IntRange(min=0), required=False)
 @click.option("--format", "style", type=click.Choice(("text", "json")), default="text")
@@ -28,14 +28,16 @@ def logs(run: Path, general: int | None, style: str) -> None:
 
     try:
         place = RunDir.find(run)
-        generals = [e.general for e in place.roster().generals] if general is None else [general]
-        for one in generals:
+        everyone = [enlisted.general for enlisted in place.roster().generals]
+        if general is not None and general not in everyone:
+            _refuse(f"there is no general {general}: they are 0 to {len(everyone) - 1}")
+        for one in everyone if general is None else [general]:
             _show_log(place, one, style)
     except RunDirError as fault:
         _refuse(str(fault))
 
 
-@click.command()
+@click.command(short_help="Check every signature and hash of a run.")
 @_RUN
 @click.option("--format", "style", type=click.Choice(("text", "json")), default="text")
 def verify(run: Path, style: str) -> int:
@@ -43,6 +45,7 @@ def verify(run: Path, style: str) -> int:
 
     Exit code 5, with the file and the line, where one fails.
     """
+    from node.words import json_line
     from orchestrator import report
     from orchestrator.audit import Finding, audit
     from orchestrator.rundir import RunDir, RunDirError
@@ -58,24 +61,26 @@ def verify(run: Path, style: str) -> int:
 
         found = Audit(findings=[Finding(fault.path.name, None, fault.reason)])
     if style == "json":
-        click.echo(report.json_line(report.audit_fields(found)))
+        click.echo(json_line(report.audit_fields(found)))
     else:
         for finding in (*found.findings, *found.unverifiable):
             click.echo(str(finding), err=True)
-        click.echo(report.audit_line(found).strip())
+        click.echo(" ".join(report.audit_line(found).split()))
     return 0 if found.is_clean else 5
 
 
 def _show_log(place: RunDir, general: int, style: str) -> None:
     import msgspec
 
+    from node.words import json_line
+
     for line in place.read(f"general-{general}.log").splitlines():
         try:
             event = msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.MsgspecError:
-            event = {"event": "unreadable", "text": line.decode("utf-8", "backslashreplace")}
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            event = {"event": "unreadable", "text": _cut(line.decode("utf-8", "backslashreplace"))}
         if style == "json":
-            click.echo(msgspec.json.encode(event).decode())
+            click.echo(json_line(event))
         else:
             click.echo(_told(general, event))
 
@@ -89,12 +94,21 @@ def _told(general: int, event: Mapping[str, Any]) -> str:
     fields = {key: _plain(value) for key, value in event.items()}
     fields.setdefault("round", "")
     try:
-        told = form.format_map(fields) if form else f"{name}: {fields.get('text', '')}"
+        told = form.format_map(fields) if form else _untold(name, fields)
     except KeyError:
-        told = name
+        told = _untold(name, fields)
     marked = "!" if event.get("level") in ("WARNING", "ERROR", "CRITICAL") else " "
     place = f"round {fields['round']}" if fields["round"] != "" else ""
-    return safe_line(f"general {general:<3} {place:<9}{marked} {told}")
+    return safe_line(_cut(f"general {general:<3} {place:<9}{marked} {told}"))
+
+
+def _untold(name: str, fields: Mapping[str, str]) -> str:
+    """An event that has no form of its own: its name and whatever came with it."""
+    rest = [f"{key} {text}" for key, text in fields.items() if text and key not in _EVERYWHERE]
+    return f"{name}: {', '.join(rest)}" if rest else name
+
+
+_EVERYWHERE = ("time", "level", "general", "event", "round")
 
 
 _FORMS = {
@@ -109,17 +123,29 @@ _FORMS = {
     "decided": "decides {value}, having counted {tally}  [{rule}]",
     "woke": "the {timer} passes",
     "closed": "closes the journal",
+    "unreadable": "(no event) {text}",
+    "orphaned": "has lost the orchestrator, and ends",
+    "dismissed": "is told to end by a signal",
+    "failed": "ends: {reason}",
 }
+#: Characters of a line that are shown: a log is for reading.
+_CHARACTERS_MAX = 2000
+#: Lists within lists that are shown.
+_DEPTH_MAX = 4
 
 
-def _plain(value: Any) -> str:
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS_MAX else f"{text[:_CHARACTERS_MAX]}..."
+
+
+def _plain(value: Any, depth: int = 0) -> str:
+    """A field in words; a pair in a list is how often there is what."""
+    if isinstance(value, dict) or (isinstance(value, list) and depth >= _DEPTH_MAX):
+        return "..."
     if isinstance(value, list):
-        return ", ".join(_plain(one) if not isinstance(one, list) else _pair(one) for one in value)
+        texts = [_plain(one, depth + 1) for one in value]
+        return " x ".join(reversed(texts)) if depth % 2 else ", ".join(texts)
     return str(value)
-
-
-def _pair(pair: list[Any]) -> str:
-    return " x ".join(_plain(one) for one in reversed(pair))
 
 
 def _refuse(text: str) -> NoReturn:

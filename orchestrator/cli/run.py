@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +14,14 @@ import click
 if TYPE_CHECKING:
     from orchestrator.backends import Backend
     from orchestrator.exitcodes import ExitCode
-    from orchestrator.results import Result
+    from orchestrator.results import Failure, Result
     from orchestrator.scenario import Scenario
     from orchestrator.trial import Progress
 
 BACKENDS = ("processes", "simulation", "containers")
 
 
-@click.command()
+@click.command(short_help="Play scenarios and judge what came of them.")
 @click.argument("scenario", nargs=-1)
 @click.option("--backend", type=click.Choice(BACKENDS), default="processes", show_default=True)
 @click.option(
@@ -78,23 +79,26 @@ def run(
     byzantine run scenarios/oral-traitorous-lieutenant.yaml
     byzantine run --protocol oral -n 4 -m 1 --traitor 3=flip --order attack
     """
+    from node.words import json_line
     from orchestrator import report
     from orchestrator.exitcodes import gravest
+    from orchestrator.results import Failure
+    from orchestrator.scenario.problems import printable
 
-    played: list[Result] = []
+    played: list[Result | Failure] = []
     codes: list[ExitCode] = []
     chosen = _chosen(scenario, options, (*settings, *_seeding(seed), *_forcing(options)))
     with _backends(backend, base_port, keep, allow_remote) as make:
         for one in chosen:
             result, code = _play(one, make(), out)
             codes.append(code)
-            if result is None:
-                continue
             played.append(result)
-            if style == "table":
+            if isinstance(result, Failure):
+                click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
+            elif style == "table":
                 report.table(result, _console())
             elif style == "json":
-                click.echo(report.json_line(report.verdict_fields(result)))
+                click.echo(json_line(report.verdict_fields(result)))
     if style == "junit":
         click.echo(report.junit(played), nl=False)
     return int(gravest(codes))
@@ -106,16 +110,20 @@ def _chosen(
     """Every scenario to play, checked before the first one starts; exits with 2 otherwise."""
     from orchestrator.cli import scenarios
     from orchestrator.scenario import ScenarioError, from_fields
+    from orchestrator.scenario.terms import slug
 
     fields = _fields(options)
     if names and fields:
-        raise click.UsageError(f"with a scenario file, use --set {next(iter(fields))}=...")
+        hint = " and ".join(f"--set {_setting(field)}" for field in fields)
+        raise click.UsageError(f"a scenario says that itself: change it with {hint}")
     if not names and "protocol" not in fields:
         raise click.UsageError("name a scenario, or a --protocol; `byzantine list` shows both")
+    fields = {"name": slug(options["protocol"] or ""), "n": 4, "m": 1} | fields
     chosen, faults = [], []
     for name in names or (None,):
         try:
             one = scenarios.load(name, settings) if name else from_fields(fields, sets=settings)
+            scenarios.check_playable(one)
             chosen.append(one)
         except ScenarioError as fault:
             faults.append(str(fault))
@@ -129,36 +137,48 @@ def _chosen(
 
 def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that describe a scenario, as its fields."""
-    fields = {name: _scalars(value) for name, value in options.items() if value not in (None, ())}
-    fields.pop("force", None)
-    if "default_order" in fields:
-        fields["default"] = fields.pop("default_order")
-    if "traitors" in fields:
-        fields["traitors"] = [_traitor(text) for text in options["traitors"]]
-    for name in ("values", "inputs"):
-        if name in fields and options[name] != "numbers":
-            fields[name] = [_scalars(part.strip()) for part in options[name].split(",")]
-    if fields and "protocol" in fields:
-        fields = {"name": str(options["protocol"]), "n": 4, "m": 1} | fields
-    return fields
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    given.pop("force", None)
+    return {_FIELDS.get(name, name): _read(name, value) for name, value in given.items()}
+
+
+#: Options that bear another name than the field, which as a name in Python would be taken.
+_FIELDS = {"default_order": "default"}
+
+
+def _read(name: str, value: Any) -> Any:
+    match name:
+        case "traitors":
+            return [_traitor(text) for text in value]
+        case "values" | "inputs":
+            parts = [_scalar(part.strip()) for part in value.split(",")]
+            return parts if len(parts) > 1 else parts[0]
+        case _:
+            return _scalar(value)
 
 
 def _traitor(text: str) -> dict[str, Any]:
-    ids, separator, strategy = text.partition("=")
-    try:
-        generals = [int(part) for part in ids.split(",")]
-    except ValueError:
-        generals = []
-    if not separator or not generals or not strategy:
+    ids, _, strategy = (part.strip() for part in text.partition("="))
+    generals = [part.strip() for part in ids.split(",")]
+    if not strategy or not all(_GENERAL.fullmatch(general) for general in generals):
         raise click.UsageError(f"--traitor takes ID[,ID...]=STRATEGY, not {text!r}")
-    return {"generals": generals, "strategy": strategy}
+    return {"generals": [int(general) for general in generals], "strategy": strategy}
 
 
-def _scalars(value: Any) -> Any:
+_GENERAL = re.compile(r"[0-9]{1,9}")
+
+
+def _scalar(value: Any) -> Any:
     """Text as YAML 1.2 reads it, so that `--order 10` and `order: 10` are the same."""
     from orchestrator.scenario import core_scalar
 
     return core_scalar(value) if isinstance(value, str) else value
+
+
+def _setting(field: str) -> str:
+    """How `--set` writes a field, by example where that is no plain value."""
+    examples = {"traitors": "'traitors={3: flip}'", "inputs": "'inputs=[10, 11]'"}
+    return examples.get(field) or f"{field}=..."
 
 
 def _seeding(seed: int | None) -> tuple[str, ...]:
@@ -210,21 +230,21 @@ def _containers(keep: bool, allow_remote: bool) -> Iterator[Callable[[], Backend
             click.echo(f"kept: docker compose -p {project} ps; byzantine down {project}", err=True)
 
 
-def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | None, ExitCode]:
+def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | Failure, ExitCode]:
     from orchestrator import exitcodes, trial
     from orchestrator.backends import BackendError
-    from orchestrator.casting import Unplayable
+    from orchestrator.results import Failure
     from orchestrator.rundir import RunDirError
 
     try:
         with _progress(scenario.name) as progress:
             played = trial.play(scenario, backend, out, progress)
-    except Unplayable as fault:
-        click.echo(f"{scenario.name}: {fault}", err=True)
-        return None, exitcodes.ExitCode.USAGE
-    except (BackendError, RunDirError, OSError) as fault:
-        click.echo(f"{scenario.name}: {fault}", err=True)
-        return None, exitcodes.ExitCode.INFRASTRUCTURE
+    except (BackendError, RunDirError) as fault:
+        return Failure(scenario.name, str(fault)), exitcodes.ExitCode.INFRASTRUCTURE
+    except OSError as fault:
+        named = f"{fault.filename}: " if fault.filename else ""
+        reason = f"{named}{fault.strerror or fault}"
+        return Failure(scenario.name, reason), exitcodes.ExitCode.INFRASTRUCTURE
     return played, exitcodes.of(played)
 
 
@@ -245,5 +265,10 @@ def _console() -> Any:
     """Standard output, as wide as it is; colour only on a terminal."""
     from rich.console import Console
 
+    class Page(Console):
+        def on_broken_pipe(self) -> None:
+            """The reader left. Rich would end the program with 1, which is a verdict here."""
+            raise BrokenPipeError
+
     width = None if sys.stdout.isatty() else 120
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    return Page(file=sys.stdout, width=width, highlight=False, markup=False)

@@ -320,14 +320,14 @@ class _Open:
 
 
 def core_scalar(text: str) -> Scalar:
-    """What a plain scalar means in the core schema of YAML 1.2."""
+    """What a plain scalar means in the core schema of YAML 1.2; beyond all measure, its text."""
     if text in _NULL:
         return None
     if text in _BOOL:
         return _BOOL[text]
-    if _INTEGER.fullmatch(text):
+    if _INTEGER.fullmatch(text) and len(text) <= INTEGER_DIGITS_MAX:
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.fullmatch(text):
+    if _FLOAT.fullmatch(text) and not _INTEGER.fullmatch(text):
         return float(text)
     return float(text.replace(".", "")) if _NOT_FINITE.fullmatch(text) else text
 
