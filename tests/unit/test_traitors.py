@@ -302,6 +302,8 @@ def test_many_faced_relays_truly_and_orally_shows_another_value_to_each() -> Non
 def test_many_faced_has_one_face_at_least_and_a_bounded_number(values: int) -> None:
     with pytest.raises(ValueError, match=f"values is {values}, not within 1 and {VALUES_MAX}"):
         traitor("many-faced", values=values)
+    for within in (1, VALUES_MAX):
+        assert traitor("many-faced", values=within)
 
 
 # replayer, delayer, crasher.
