@@ -23,7 +23,7 @@ _STYLE = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Try what containers need; what is missing.")
 @ALLOW_REMOTE
 @_STYLE
 def doctor(allow_remote: bool, style: str) -> int:
@@ -104,7 +104,7 @@ def list_(allow_remote: bool, style: str) -> None:
         click.echo(f"{one.image.name:<{width}}  {size}  {one.condition}")
 
 
-@click.command()
+@click.command(short_help="Remove containers and networks of runs.")
 @click.argument("run", nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Also runs that are still being played.")
 @ALLOW_REMOTE
