@@ -62,6 +62,11 @@ from node.traitors import Machine, Seat, Traitor, strategy_of
 #: Refusals of one sender that are entered in the journal one by one; the rest are only counted,
 #: and once as many again were refused his frames are no longer even decoded.
 REFUSALS_ENTERED = 256
+#: Why a frame is refused for its place in the run: no rule ever acts on it.
+OUT_OF_PLACE = frozenset({Reason.BAD_ROUND, Reason.NOT_AWAITED, Reason.DUPLICATE, Reason.LATE})
+#: Bytes of one sender's frames out of place that are kept in the journal; more are only counted,
+#: or a peer could fill this general's memory with them.
+OUT_OF_PLACE_BYTES_KEPT = 1 << 16
 #: Probes of one sender that are answered.
 ECHOES_MAX = 8
 
@@ -86,6 +91,7 @@ class General:
         self.refusals: Counter[tuple[GeneralId, Reason]] = Counter()
         self.decision: Decide | None = None
         self._refused_of: Counter[GeneralId] = Counter()
+        self._bytes_out_of_place: Counter[GeneralId] = Counter()
         self._timers: set[str] = set()
         self._halted = False
 
@@ -164,8 +170,7 @@ class General:
             return self._refuse(sender, Reason.WRONG_RUN, "A4")
         match message:
             case Frame():
-                self.journal.append(Heard(at_s, sender, data))
-                return self._act(Received(sender, message))
+                return self._hear(sender, message, data, at_s)
             case Probe():
                 return self._answer(sender)
             case Echo():
@@ -223,12 +228,26 @@ class General:
             return self._refuse(sender, Reason.QUOTA, "A1")
         return [self._deliver((sender,), Echo(self._run))]
 
+    def _hear(self, sender: GeneralId, frame: Frame, data: bytes, at_s: float) -> list[Action]:
+        """Hands a frame to the machine, and enters it before what came of it."""
+        if self._halted:
+            return []
+        effects = self._machine.on_event(Received(sender, frame))
+        in_place = not effects or not all(_is_out_of_place(effect) for effect in effects)
+        if not in_place:
+            self._bytes_out_of_place[sender] += len(data)
+        if in_place or self._bytes_out_of_place[sender] <= OUT_OF_PLACE_BYTES_KEPT:
+            self.journal.append(Heard(at_s, sender, data))
+        return self._performed(effects)
+
     def _act(self, event: Event) -> list[Action]:
         """Hands an event to the machine and carries out what it asks."""
+        return [] if self._halted else self._performed(self._machine.on_event(event))
+
+    def _performed(self, effects: list[Effect]) -> list[Action]:
         actions: list[Action] = []
-        if not self._halted:
-            for effect in self._machine.on_event(event):
-                self._perform(effect, actions)
+        for effect in effects:
+            self._perform(effect, actions)
         return actions
 
     def _perform(self, effect: Effect, actions: list[Action]) -> None:
@@ -294,3 +313,7 @@ class General:
 
     def _deliver(self, to: tuple[GeneralId, ...], message: Message) -> Deliver:
         return Deliver(to, wire.encode(message))
+
+
+def _is_out_of_place(effect: Effect) -> bool:
+    return isinstance(effect, Refuse) and effect.reason in OUT_OF_PLACE

@@ -150,7 +150,7 @@ class Journal:
     def head(self) -> bytes:
         """The chain's head over all entries so far."""
         for entry in self.entries[len(self._lines) :]:
-            text = _encoder.encode(entry)
+            text = spelt(entry)
             self._head = extend(self._head, text)
             self._lines.append(self._head.hex().encode() + b" " + text + b"\n")
         return self._head
@@ -171,13 +171,18 @@ class Journal:
         yield from self._lines
 
 
+def spelt(entry: Entry) -> bytes:
+    """The one JSON text of an entry: the closing signature covers what it says and nothing else."""
+    return _encoder.encode(entry)
+
+
 def extend(head: bytes, text: bytes) -> bytes:
     return hashlib.sha256(head + text).digest()
 
 
 def closing_statement(run: bytes, head: bytes, closed: Closed) -> bytes:
     """What the closing signature covers: the run, the chain before it, and the entry itself."""
-    unsigned = _encoder.encode(msgspec.structs.replace(closed, signature=b""))
+    unsigned = spelt(msgspec.structs.replace(closed, signature=b""))
     return run + extend(head, unsigned)
 
 

@@ -119,9 +119,10 @@ class Gate:
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
         """The reply to one request. Total: a handler that raises hangs all later handshakes."""
-        key = request[6] if len(request) == 7 and request[5] == b"CURVE" else b""
+        is_curve = len(request) == 7 and request[5] == b"CURVE" and len(request[6]) == 32
+        key = request[6] if is_curve else b""
         try:
-            verdict = self._admits(key)
+            verdict = self._admits(key) if is_curve else Verdict.REFUSED
             user = z85.encode(key) if verdict is Verdict.ADMITTED else b""
         except Exception:
             self._troubles[Trouble.HANDLER_RAISED, None] += 1
@@ -240,7 +241,12 @@ class Field:
         pull = self.context.socket(zmq.PULL)
         guard(pull, FIELD_DOMAIN, self._secret, FRAME_BYTES_MAX)
         pull.rcvhwm = LINK_FRAMES_MAX
-        port = bind(pull, settings.bind_host, settings.port_first, settings.ports)
+        try:
+            port = bind(pull, settings.bind_host, settings.port_first, settings.ports)
+        except TransportError:
+            # A context that is collected with an open socket waits for it for ever.
+            self.context.destroy(linger=0)
+            raise
         self.endpoint = f"tcp://{settings.advertised_host}:{port}"
         return pull
 

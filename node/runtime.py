@@ -307,6 +307,7 @@ class Runtime:
         """Closes the journal and sends it, in pieces."""
         if not self._is_mustered:
             return
+        self._hear_all_that_arrived()
         self._general.close()
         piece = bytearray()
         for line in self._general.journal.lines():

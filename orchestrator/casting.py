@@ -33,12 +33,16 @@ class Cast:
         return len(self.parts)
 
 
+class Unplayable(Exception):  # noqa: N818 - a scenario that is valid, and still too large to play
+    """A run that the wire cannot carry; the text says what to change."""
+
+
 def cast(scenario: Scenario) -> Cast:
-    """Hands out the parts. ValueError where the run cannot be played at all."""
+    """Hands out the parts. Unplayable where a frame would be larger than generals accept."""
     parts = tuple(_part(scenario, general) for general in range(scenario.n))
     needed = catalogue.frame_bytes(parts[0].brief)
     if needed > wire.FRAME_BYTES_MAX:
-        raise ValueError(
+        raise Unplayable(
             f"a frame would take {needed} bytes, more than the {wire.FRAME_BYTES_MAX} that "
             "generals accept: take a smaller m, or a domain of two values"
         )

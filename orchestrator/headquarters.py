@@ -35,7 +35,7 @@ from node.control import (
     Report,
     Roster,
 )
-from node.links import Gate, Troubles, Verdict, bind, descriptor, guard
+from node.links import Gate, TransportError, Troubles, Verdict, bind, descriptor, guard
 from node.orders import GeneralId
 from node.settings import PORT_FIRST, PORTS, TOKEN_BYTES
 from node.signatures import is_admissible
@@ -102,7 +102,11 @@ class Headquarters:
         guard(self._router, CONTROL_DOMAIN, secret, control.CONTROL_BYTES_MAX)
         self._router.router_mandatory = True
         self._router.rcvhwm = REPORTS_QUEUED_MAX
-        port = bind(self._router, host, port_first, ports)
+        try:
+            port = bind(self._router, host, port_first, ports)
+        except TransportError:
+            self._context.destroy(linger=0)
+            raise
         self.endpoint = f"tcp://{advertised_host or host}:{port}"
         self.public = public.decode()
         self._poll = select.poll()

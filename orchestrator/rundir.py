@@ -21,7 +21,7 @@ FILE_BYTES_MAX = 1 << 30
 
 
 class RunDirError(Exception):
-    """A run directory lacks a file or holds one that cannot be read; the text says which."""
+    """A run directory cannot be made, lacks a file, or holds one that cannot be read."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason

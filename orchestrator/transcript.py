@@ -21,6 +21,7 @@ from node.journal import (
     decoder,
     extend,
     is_closing,
+    spelt,
 )
 from node.messages import Body, Bundle, Empty, Frame, Oral, Signed
 from node.orders import Brief, GeneralId
@@ -129,6 +130,8 @@ def _read_line(record: Record, line: bytes, run: bytes, public: bytes) -> str | 
         entry: Entry = decoder.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return f"this is no journal entry: {error}"
+    if spelt(entry) != text:
+        return "this is no journal entry: no general spells it so"
     fault = _misplaced(record, entry, run)
     if fault is not None:
         return fault

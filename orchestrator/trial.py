@@ -33,7 +33,7 @@ def play(
 ) -> Result:
     """Plays a scenario on a backend; with `out`, leaves a run directory under it.
 
-    ValueError: it cannot be played. BackendError: the generals could not be brought up.
+    Unplayable: its frames would be too large. BackendError: the generals could not be brought up.
     """
     parts = cast(scenario)
     place = RunDir.create(out, scenario.name, scenario.seed) if out is not None else None

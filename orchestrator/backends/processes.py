@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from node.control import Decided, Disband, Muster, Roster, Start, run_id
+from node.links import TransportError
 from node.orders import GeneralId
 from node.runtime import STATUSES
 from node.settings import PORT_FIRST, PORTS, Settings
@@ -121,7 +122,10 @@ class Processes(Backend):
         """Headquarters of this run, at the port behind the generals' where ports are given."""
         base = self._base_port
         first, ports = (PORT_FIRST, PORTS) if base is None else (base + n, 1)
-        self._headquarters = Headquarters(HOST, port_first=first, ports=ports)
+        try:
+            self._headquarters = Headquarters(HOST, port_first=first, ports=ports)
+        except TransportError as fault:
+            raise BackendError(f"the orchestrator cannot listen: {fault}") from fault
         self._headquarters.also_listen(self._server.fd, self._server.listen)
 
     @property

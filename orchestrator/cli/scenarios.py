@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from orchestrator import scenario as scenarios
-from orchestrator.casting import cast
+from orchestrator.casting import Unplayable, cast
 from orchestrator.scenario import Problem, Scenario, ScenarioError
 from orchestrator.scenario.problems import suggestion
 
@@ -54,10 +54,10 @@ def _is_there(path: Path, test: Callable[[Path], bool]) -> bool:
 
 
 def check_playable(scenario: Scenario) -> None:
-    """ScenarioError where the run would be refused although its scenario is right in itself."""
+    """ScenarioError where a scenario is right in itself, and too large to play."""
     try:
         cast(scenario)
-    except ValueError as fault:
+    except Unplayable as fault:
         raise ScenarioError([Problem(scenario.name, None, None, str(fault))]) from None
 
 

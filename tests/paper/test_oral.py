@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.effects import Reason, Refuse
+from node.effects import Decide, Reason, Refuse
 from node.messages import Empty, Oral
 from node.orders import ATTACK, RETREAT, Domain, Enumerated, GeneralId, Numbers, Value
 from node.protocols import oral
@@ -83,7 +83,7 @@ def test_om_1_the_commander_sends_his_order_to_every_lieutenant_and_obeys_it_him
     (send,) = commander.say(1)
     assert (send.to, send.body, send.rule) == ((0, 1, 3, 4), said(BINARY, ATTACK), "OM-1")
     assert commander.say(2) == []
-    assert (commander.decide().value, commander.decide().rule) == (ATTACK, "OM-1")
+    assert commander.decide() == Decide(value=ATTACK, tally=((ATTACK, 1),), rule="OM-1")
 
 
 def test_om_1_nobody_but_the_commander_speaks_in_round_1() -> None:
@@ -186,6 +186,17 @@ def test_om_2_what_is_no_finite_number_is_refused(number: float) -> None:
     part = parts(4, 1, domain=NUMBERS, order=1.0)[1]
     refusals = part.hear(1, {0: Oral(np.array([number]).tobytes())})
     assert refusals == [Refuse(0, Reason.BAD_VALUE, rule="OM-2")]
+
+
+def test_zero_is_one_number_however_it_is_spelt() -> None:
+    """A traitor commander says 0.0 to one and -0.0 to the others: no two decisions may differ."""
+    zeros = {1: 0.0, 2: -0.0, 3: -0.0}
+
+    def on_the_way(round: int, sender: int, receiver: int, body: Any) -> Any:
+        return Oral(np.array([zeros[receiver]]).tobytes()) if sender == 0 else body
+
+    field = Field(parts(4, 1, 1.0, domain=NUMBERS), on_the_way).play()
+    assert {str(field.values()[i]) for i in (1, 2, 3)} == {"0.0"}
 
 
 # The message counts of the paper.

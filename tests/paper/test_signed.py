@@ -11,7 +11,7 @@ import pytest
 
 from node.effects import Note, Reason, Refuse
 from node.messages import Empty, Oral, Signed, SignedOrder
-from node.orders import ATTACK, RETREAT, Domain, Enumerated, GeneralId, Value
+from node.orders import ATTACK, RETREAT, Domain, Enumerated, GeneralId, Numbers, Value
 from node.protocols.signed import SignedMessages
 from node.signatures import Chains, Signer
 from tests.field import Field, OnTheWay
@@ -115,6 +115,7 @@ def test_sm_2_a_lieutenant_with_nothing_yet_adds_his_name_and_sends_it_to_all_ot
     war.accepted(1, {0: signed(war.order(ATTACK, 0))})
     (send,) = war.parts[1].say(2)
     assert (send.to, names(send.body), send.messages) == ((2, 3), ["attack:0:1"], 1)
+    assert send.rule == "SM-2"
 
 
 def test_sm_2_a_new_order_is_relayed_to_those_not_on_its_chain_and_to_no_one_else() -> None:
@@ -160,9 +161,9 @@ def test_sm_2_at_most_two_values_are_kept_and_relayed() -> None:
     war = War(5, 2, "red", domain=COLOURS)
     many = signed(*(war.order(value, 0) for value in ("red", "green", "blue")))
     effects = war.accepted(1, {0: many})
-    assert [e.text for e in effects if isinstance(e, Note)] == [
-        "accepted red:0",
-        "accepted green:0",
+    assert [e for e in effects if isinstance(e, Note)] == [
+        Note("accepted red:0", rule="SM-2"),
+        Note("accepted green:0", rule="SM-2"),
     ]
     (send,) = war.parts[1].say(2)
     assert names(send.body) == ["red:0:1", "green:0:1"]
@@ -249,6 +250,15 @@ def test_after_one_bad_signature_the_rest_of_its_frame_is_left_unread() -> None:
     assert war.chains[1].verifications == 1
 
 
+@pytest.mark.parametrize("token", [b"-0.0", b"0", b"1e0", b"1", b"1.00", b"null", b"NaN", b"1e999"])
+def test_a_number_has_one_spelling_under_a_signature(token: bytes) -> None:
+    war = War(4, 1, 1.0, domain=Numbers())
+    order = war.chains[0].complete(SignedOrder(token, (0,), ()), 0, SIGNERS)
+    assert war.accepted(1, {0: signed(order)}) == [Refuse(0, Reason.BAD_VALUE, rule="SM-2")]
+    assert Numbers().read(b"1.0") == 1.0
+    assert Numbers().token(-0.0) == b"0.0"
+
+
 # SM-3.
 
 
@@ -329,7 +339,7 @@ def test_two_orders_of_the_commander_are_proof_against_him_for_anyone() -> None:
     anyone = Chains(RUN, "signed", {0: SIGNERS[0].public})
     for lieutenant in (1, 2):
         (accusation,) = field.accusations(lieutenant)
-        assert (accusation.culprit, accusation.instance) == (0, 0)
+        assert (accusation.culprit, accusation.instance, accusation.rule) == (0, 0, "SM-2")
         assert {order.token for order in accusation.proof} == {b'"attack"', b'"retreat"'}
         assert all(order.signers == (0,) for order in accusation.proof)
         assert all(anyone.verify(order, 0) for order in accusation.proof)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import inspect
 
 from node import wire
 from node.control import Role, Roster, run_id
-from node.effects import Decide, Reason, SetTimer
-from node.general import ECHOES_MAX, REFUSALS_ENTERED, Deliver, General
+from node.effects import Decide, Effect, Halt, Reason, Send, SetTimer
+from node.events import Event, Started
+from node.general import (
+    ECHOES_MAX,
+    OUT_OF_PLACE_BYTES_KEPT,
+    REFUSALS_ENTERED,
+    Deliver,
+    General,
+)
 from node.journal import Began, Closed, Heard, LedgerLine, Noted, Opened, Refused, Said, Woke
 from node.messages import Conspire, Echo, Empty, Frame, Oral, Probe, Signed, SignedOrder
 from node.orders import ATTACK, RETREAT, Brief
 from node.rounds import DEADLINE
 from node.signatures import Chains, Signer
+from node.traitors import Power, Strategy
 from tests.camp import DELTA_S, Camp, secret_of
+from tests.unit.test_wire import strategy_for
+
+bodies = strategy_for(inspect.type_info(get_type_hints(Frame)["body"]))
 
 OTHER_RUN = b"another run".ljust(32, b".")
 
@@ -202,6 +214,28 @@ def test_who_was_refused_too_often_is_not_even_decoded_and_nobody_else_suffers()
     assert camp[1].receive(3, wire.encode(Probe(camp.run)), 0.0) != []
 
 
+def test_frames_out_of_place_cannot_fill_his_memory_and_do_not_hide_those_in_place() -> None:
+    """A second frame of one round, one of no round, one of nobody, one too late: of any size."""
+    camp = Camp()
+    camp[1].start(0.0)
+    camp[1].receive(0, oral(camp, 1), 0.1)
+    large = bytes(OUT_OF_PLACE_BYTES_KEPT // 3)
+    for sender, round in ((2, 9), (0, 2), (0, 1)):
+        for _ in range(100):
+            camp[1].receive(sender, oral(camp, round, large), 0.2)
+    for values in (b"\x80", large, large, large):
+        camp[1].receive(2, oral(camp, 2, values), 0.3)
+    assert camp.refusals(1) == {
+        (2, Reason.BAD_ROUND): 100,
+        (2, Reason.DUPLICATE): 3,
+        (0, Reason.NOT_AWAITED): 100,
+        (0, Reason.LATE): 100,
+    }
+    heard = [h.data for h in entries(camp[1], Heard)]
+    assert (heard[0], heard[-1]) == (oral(camp, 1), oral(camp, 2))
+    assert sum(map(len, heard)) < 3 * OUT_OF_PLACE_BYTES_KEPT
+
+
 @pytest.mark.parametrize("strategy", [None, "flip"])
 @settings(max_examples=100)
 @given(data=st.binary(max_size=100), mark=st.integers(0, 255))
@@ -237,6 +271,20 @@ def test_no_mutated_frame_of_a_peer_ever_raises_and_everyone_decides(
             frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
         cut = data.draw(st.integers(len(frame) - 2, len(frame)))
         camp.act(1, camp[1].receive(2, bytes(frame[:cut]), 0.0))
+    camp.play()
+    assert all(who.decision is not None for who in camp.generals.values())
+
+
+@pytest.mark.parametrize("camp_of", CAMPS.values(), ids=CAMPS)
+@given(frames=st.lists(st.tuples(st.integers(1, 3), bodies), min_size=1, max_size=8))
+def test_no_well_formed_frame_of_a_peer_ever_raises_whatever_body_it_bears(
+    camp_of: dict[str, Any], frames: list[tuple[int, Any]]
+) -> None:
+    """Bodies that the wire lets pass and no rule book of this run knows."""
+    camp = Camp(**camp_of).meet()
+    for sender, (round, body) in enumerate(frames):
+        data = wire.encode(Frame(camp.run, round, body))
+        camp.act(1, camp[1].receive(2 * (sender % 2), data, 0.0))
     camp.play()
     assert all(who.decision is not None for who in camp.generals.values())
 
@@ -332,6 +380,41 @@ def test_he_is_done_when_he_has_decided_and_no_timer_is_left() -> None:
     actions = camp[1].receive(0, oral(camp), 0.1)
     assert [type(action) for action in actions][-1] is Decide
     assert camp[1].is_done
+
+
+def test_he_is_not_done_while_a_timer_is_left_though_he_has_decided() -> None:
+    """A traitor who holds frames back decides before they leave."""
+    roles = {3: Role(strategy="delayer", params={"late_ms": 3000.0})}
+    camp = Camp(protocol="signed", roles=roles).meet()
+    camp[3].start(0.0)
+    for sender, round in ((0, 1), (1, 2), (2, 2)):
+        camp[3].receive(sender, wire.encode(Frame(camp.run, round, Empty())), 0.1)
+    assert camp[3].decision is not None
+    assert not camp[3].is_done
+    for to in (1, 2):
+        (action,) = camp[3].wake(f"delayer/2/{to}", 5.0)
+        assert isinstance(action, Deliver)
+    assert camp[3].is_done
+
+
+class Revenant(Strategy):
+    """A machine that crashes, and says things afterwards."""
+
+    summary = "crashes at the start and goes on talking"
+    powers = frozenset({Power.INJECT})
+
+    def on_event(self, event: Event, effects: list[Effect]) -> list[Effect]:
+        if isinstance(event, Started):
+            return [Halt(rule="revenant")]
+        return [Send((1,), 1, Empty(), messages=0, rule="revenant")]
+
+
+def test_once_halted_his_machine_is_asked_no_more_whatever_it_would_say() -> None:
+    camp = Camp(roles={3: Role(strategy=f"{__name__}:Revenant")})
+    assert camp[3].start(0.0) == []
+    assert camp[3].is_done
+    assert camp[3].receive(0, oral(camp), 0.1) == []
+    assert entries(camp[3], Said) == []
 
 
 def test_a_general_who_crashed_is_done_says_nothing_more_and_is_not_decided() -> None:

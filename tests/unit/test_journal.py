@@ -131,6 +131,10 @@ def test_a_journal_cut_off_behind_any_line_is_unverifiable_never_clean(kept: int
     assert len(record.entries) == kept
 
 
+def test_a_journal_that_lacks_its_last_byte_is_found_to_be_cut_off() -> None:
+    assert read_1(WHOLE[:-1]).damage == [Damage(len(LINES), "the last line is cut off")]
+
+
 @given(st.integers(1, len(WHOLE) - 1))
 def test_a_journal_cut_off_within_a_line_is_found_there(at: int) -> None:
     if WHOLE[at - 1 : at] == b"\n":
@@ -186,6 +190,14 @@ def test_a_forger_who_takes_the_closing_entry_out_and_hashes_anew_leaves_it_unve
     assert damage.kind == "there is no closing entry: unverifiable"
 
 
+@pytest.mark.parametrize("spelling", [b', "verdict": "pass"}', b" }", b', "verifications": 1}'])
+def test_the_closing_entry_has_one_spelling(spelling: bytes) -> None:
+    """Its signature covers what it says, so that what it says must be all that is there."""
+    *texts, closing = texts_of(WHOLE)
+    (damage,) = read_1(rechained(*texts, closing[:-1] + spelling)).damage
+    assert damage.line == len(texts) + 1
+
+
 def test_a_second_closing_is_found() -> None:
     texts = texts_of(WHOLE)
     (damage,) = read_1(rechained(*texts, texts[-1])).damage
@@ -211,19 +223,19 @@ def test_entries_behind_the_closing_one_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("general", "run", "key"),
-    [(0, RUN, Signer(bytes([2]) * 32)), (1, RUN, SIGNER), (0, b"s" * 32, SIGNER)],
+    ("general", "run", "key", "line"),
+    [(0, RUN, Signer(bytes([2]) * 32), 2), (1, RUN, SIGNER, 1), (0, b"s" * 32, SIGNER, 1)],
     ids=["another key", "another general", "another run"],
 )
 def test_a_journal_is_no_one_elses_and_of_no_other_run(
-    general: int, run: bytes, key: Signer
+    general: int, run: bytes, key: Signer, line: int
 ) -> None:
     journal = Journal()
     journal.append(OPENED)
     journal.close(SIGNER, RUN, UNSIGNED)
     data = b"".join(journal.lines())
     assert read(0, data, RUN, SIGNER.public).damage == []
-    assert read(general, data, run, key.public).damage
+    assert [d.line for d in read(general, data, run, key.public).damage] == [line]
 
 
 def test_a_second_opening_and_a_missing_one_are_found() -> None:
@@ -242,6 +254,7 @@ def test_a_second_opening_and_a_missing_one_are_found() -> None:
         b'{"kind":"began","at_s":"soon"}',
         b'{"kind":"noted","text":"\xff","rule":""}',
         b"[" * 100_000,
+        b'{"kind":"began","at_s":1.0,"why":' + b"[" * 100_000,
     ],
 )
 def test_a_well_hashed_line_that_is_no_entry_is_found_and_raises_nothing(text: bytes) -> None:

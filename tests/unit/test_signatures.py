@@ -184,6 +184,13 @@ def test_a_signature_is_not_another_signers() -> None:
     assert not chains().verify(msgspec.structs.replace(good, signers=(0, 2)), 0)
 
 
+def test_a_signature_is_not_another_signers_even_where_two_share_a_key() -> None:
+    good = order(0, 1)
+    sharing = Chains(RUN, "signed", {**PUBLICS, 2: PUBLICS[1]})
+    assert sharing.verify(good, 0)
+    assert not sharing.verify(msgspec.structs.replace(good, signers=(0, 2)), 0)
+
+
 def test_signatures_cannot_be_swapped_among_their_signers() -> None:
     good = order(0, 1)
     assert not chains().verify(msgspec.structs.replace(good, signatures=good.signatures[::-1]), 0)

@@ -216,8 +216,8 @@ def test_parity_says_the_truth_to_odd_generals_and_the_opposite_to_even_ones() -
 
 
 def test_two_faced_shows_each_general_his_face_and_the_rest_the_truth() -> None:
-    strategy = traitor("two-faced", faces={RETREAT: [2, 4], ATTACK: 5})
-    assert told(strategy, relay()) == {1: ATTACK, 2: RETREAT, 4: RETREAT, 5: ATTACK}
+    strategy = traitor("two-faced", faces={ATTACK: [2, 4], RETREAT: 5})
+    assert told(strategy, relay()) == {1: ATTACK, 2: ATTACK, 4: ATTACK, 5: RETREAT}
     commander = traitor("two-faced", me=0, faces={RETREAT: [2]})
     orders = completed(commander, command())
     assert {to: tokens(o) for to, o in orders.items()} == {1: [ATTACK], 2: [RETREAT], 3: [ATTACK]}
@@ -412,12 +412,12 @@ def test_script_says_a_value_of_one_path_and_leaves_the_others_true(
 
 
 def test_script_a_path_is_read_where_another_than_general_0_commands() -> None:
-    strategy = script({"path": [4, 0, 3], "say": RETREAT}, over="oral")
+    strategy = script({"path": [4, 1, 3], "say": RETREAT}, over="oral")
     body = Bundle(tuple(oral(ORDERS, *[ATTACK] * 4) for _ in range(6)))
     (sent,) = sends(strategy, Send((1,), 3, body, messages=18, rule="OM-2"))
     changed = [values_of(part, 4) for part in sent.body.parts]
     expected = [[*UNTOUCHED] for _ in range(6)]
-    expected[4][0] = RETREAT
+    expected[4][1] = RETREAT
     assert changed == expected
 
 
@@ -495,10 +495,10 @@ def test_script_without_a_chain_alters_a_signed_order_in_place() -> None:
 
 
 def test_script_a_path_names_one_signed_order_by_its_signers() -> None:
-    """Lines about oral paths leave other signed orders alone."""
-    send = signed_relay()
-    assert sends(script({"path": [0, 3], "say": RETREAT}), send)[0].body != send.body
-    assert sends(script({"path": [1, 3], "say": RETREAT}), send)[0].body == send.body
+    first, second = (SignedOrder(b'"attack"', (0, g, 3), (bytes(64),) * 2) for g in (1, 2))
+    send = Send((4,), 3, Signed((first, second)), messages=2, rule="SM-2")
+    (sent,) = sends(script({"path": [0, 2, 3], "say": RETREAT}), send)
+    assert [str(order) for order in sent.body.orders] == ["attack:0:1:3", "retreat:0:2:3"]
 
 
 @pytest.mark.parametrize(

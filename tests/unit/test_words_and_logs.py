@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import random
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +21,6 @@ from node.journal import Accused, Heard, Journal, Lied, Noted, Opened, Refused, 
 from node.logs import Log
 from node.messages import Bundle, Empty, Frame, Oral, Signed, SignedOrder
 from node.orders import ATTACK, RETREAT, Brief, Enumerated
-from node.signatures import Signer
 from node.words import SPELT_MAX, VALUE_CHARACTERS_MAX, body_text, safe
 from tests.camp import Camp, secret_of
 
@@ -188,6 +187,8 @@ def test_a_log_catches_up_a_few_lines_at_a_time_and_never_writes_one_twice() -> 
         journal.append(Noted(f"line {number}", "rule"))
     stream = io.StringIO()
     log = Log(stream)
+    log.catch_up(journal, lines_max=3)
+    assert stream.getvalue().count("\n") == 3
     while log.is_behind(journal):
         log.catch_up(journal, lines_max=3)
     texts = [json.loads(line)["text"] for line in stream.getvalue().splitlines()]
@@ -213,17 +214,18 @@ def test_sc6_no_secret_is_in_any_journal_or_log(protocol: str) -> None:
         written = stream.getvalue().encode() + camp.journal(g)
         assert written.count(b"\n") == 2 * len(who.journal.entries)
         for secret in map(secret_of, camp.generals):
-            assert secret not in written
-            assert secret.hex().encode() not in written
+            # In a stream of base64 the secret's own letters depend on where it begins.
+            inner = {b64encode(bytes(shift) + secret)[4:-4] for shift in range(3)}
+            assert not any(s in written for s in (secret, secret.hex().encode(), *inner))
 
 
 def test_sc6_an_exception_in_a_log_shows_no_local_variables() -> None:
-    secret = random.Random("log").randbytes(32)
+    secret = b"thirty-two characters to look at"
     stream = io.StringIO()
     log = Log(stream)
 
     def fails(key: bytes) -> None:
-        Signer(key).sign(b"", key.decode("ascii"))
+        raise ValueError(f"a key of {len(key)} bytes")
 
     try:
         fails(secret)
@@ -231,5 +233,5 @@ def test_sc6_an_exception_in_a_log_shows_no_local_variables() -> None:
         logger.opt(exception=True).error("a fault")
     log.event("INFO", "after")
     assert len(stream.getvalue().splitlines()) == 2
-    assert repr(secret)[2:-1] not in stream.getvalue()
-    assert secret.hex() not in stream.getvalue()
+    assert "a fault" in stream.getvalue()
+    assert secret.decode() not in stream.getvalue()
