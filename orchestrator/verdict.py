@@ -11,7 +11,7 @@ generals measured; of a majority, it is the loyal generals' value where they all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from node.orders import Brief, Combiner, Decision, Domain, GeneralId, Value
 from node.protocols import catalogue
@@ -29,13 +29,13 @@ class Property:
 @dataclass(frozen=True)
 class Verdict:
     """The judgement of one run. `not_owed`: why its promises were not owed, None if they were.
-    `unrecorded`: the loyal generals without a journal."""
+    `lost`: who is loyal as far as anyone knows, and whose decision or journal is missing."""
 
     outcome: Outcome
     properties: Mapping[str, Property]
     faulty: tuple[GeneralId, ...]
     not_owed: str | None
-    unrecorded: tuple[GeneralId, ...] = ()
+    lost: tuple[GeneralId, ...] = ()
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
@@ -43,9 +43,11 @@ class Verdict:
         open_ = [f"{name.upper()}: {p.reason}" for name, p in self._with(Standing.UNKNOWN)]
         if broken:
             owed = f"not owed: {self.not_owed}" if self.not_owed else "owed, and broken"
+            if self.outcome is Outcome.UNKNOWN:
+                owed = f"owed or not, nobody knows: {_list(self.lost)} is lost, and may be faulty"
             return f"broken ({'; '.join(broken)}); {owed}"
-        if self.unrecorded:
-            open_.append(f"the journal of {_list(self.unrecorded)} is missing")
+        if self.lost and not open_:
+            open_.append(f"the journal of {_list(self.lost)} is missing")
         if open_:
             return f"unknown ({'; '.join(open_)})"
         return "every promise held" + (
@@ -79,17 +81,32 @@ class Case:
 
 
 def judge(case: Case) -> Verdict:
-    properties = {"ic1": ic1(case), "ic2": ic2(case), "termination": termination(case)}
-    statuses = {p.status for p in properties.values()}
-    unrecorded = tuple(sorted(case.unrecorded - case.faulty))
+    properties = _properties(case)
     not_owed = why_not_owed(case)
-    if Standing.BROKEN in statuses:
+    lost = tuple(g for g in case.loyal if g in case.unrecorded or g not in case.decisions)
+    if _is_any_broken(properties):
         outcome = Outcome.OUT_OF_MODEL if not_owed else Outcome.VIOLATION
-    elif Standing.UNKNOWN in statuses or unrecorded:
+        if outcome is Outcome.VIOLATION and not _is_violation_without(lost, case):
+            outcome = Outcome.UNKNOWN
+    elif lost or Standing.UNKNOWN in {p.status for p in properties.values()}:
         outcome = Outcome.UNKNOWN
     else:
         outcome = Outcome.PASS
-    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed, unrecorded)
+    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed, lost)
+
+
+def _is_violation_without(lost: tuple[GeneralId, ...], case: Case) -> bool:
+    """Whether a promise is owed and broken even if who is lost is taken for faulty."""
+    harsher = replace(case, faulty=case.faulty | set(lost))
+    return why_not_owed(harsher) is None and _is_any_broken(_properties(harsher))
+
+
+def _properties(case: Case) -> dict[str, Property]:
+    return {"ic1": ic1(case), "ic2": ic2(case), "termination": termination(case)}
+
+
+def _is_any_broken(properties: Mapping[str, Property]) -> bool:
+    return any(p.status is Standing.BROKEN for p in properties.values())
 
 
 def why_not_owed(case: Case) -> str | None:

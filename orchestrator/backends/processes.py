@@ -16,7 +16,7 @@ from typing import Final
 from node.control import Decided, Disband, Muster, Roster, Start, run_id
 from node.links import TransportError
 from node.orders import GeneralId
-from node.runtime import STATUSES
+from node.runtime import STATUS_NOWHERE, STATUSES
 from node.settings import PORT_FIRST, PORTS, Settings
 from orchestrator.backends import Backend, BackendError, Mustered
 from orchestrator.backends.fork_client import Child, ForkServer
@@ -202,7 +202,10 @@ class Processes(Backend):
             return None
         if status < 0:
             return f"its process was ended by signal {-status}"
-        return f"{STATUSES.get(status, 'it failed')} (exit status {status})"
+        told = f"{STATUSES.get(status, 'it failed')} (exit status {status})"
+        if status == STATUS_NOWHERE and self._base_port is not None:
+            told += f": is {self._base_port + general} taken?"
+        return told
 
     def _present(self) -> list[GeneralId]:
         return [general for general in self._children if not self._is_lost(general)]

@@ -347,8 +347,25 @@ def test_a_lost_traitor_takes_nothing_away() -> None:
     assert verdict.outcome is Outcome.PASS
 
 
-def test_what_is_broken_stays_broken_whoever_is_lost() -> None:
+def test_who_is_lost_may_be_faulty_so_that_what_broke_may_not_have_been_owed() -> None:
+    verdict = judge(case({0: A, 2: R, 3: A}, faulty={3}))
+    assert statuses(verdict) == [UNKNOWN, BROKEN, UNKNOWN]
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert verdict.sentence() == (
+        "broken (IC2: the loyal commander's order was attack, but 2 decides retreat); "
+        "owed or not, nobody knows: 1 is lost, and may be faulty"
+    )
+
+
+def test_what_only_the_lost_commander_is_blamed_for_is_unknown() -> None:
+    assert judge(case({1: R, 2: R, 3: R})).outcome is Outcome.UNKNOWN
+    assert judge(case(dict.fromkeys(range(4), R), unrecorded={0})).outcome is Outcome.UNKNOWN
+
+
+def test_what_breaks_even_if_the_lost_are_faulty_is_a_violation() -> None:
     assert judge(case({0: A, 1: A, 2: R})).outcome is Outcome.VIOLATION
+    assert judge(case({1: A, 2: R, 3: R})).outcome is Outcome.VIOLATION
+    assert judge(case({0: A, 1: None, 2: A})).outcome is Outcome.VIOLATION
     assert judge(case({0: A, 1: R}, n=5, faulty={2, 3})).outcome is Outcome.OUT_OF_MODEL
 
 
