@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
+from node import health
 from node.forks import ForkServer
 from node.orders import Brief
 from node.rehearsal import lay_out, rehearse
@@ -18,7 +22,20 @@ def main(arguments: list[str]) -> int:
     if arguments == [FORK_SERVER]:
         ForkServer(sys.stdin.fileno(), sys.stdout.fileno(), play, warm_up).serve()
         return 0
-    return play(from_outside(arguments))
+    settings = from_outside(arguments)
+    _answer_for_health(os.environ)
+    return play(settings)
+
+
+def _answer_for_health(environ: Mapping[str, str]) -> None:
+    folder = environ.get(health.FOLDER_VARIABLE)
+    if not folder:
+        return
+    try:
+        health.answer_in(Path(folder))
+    except OSError as error:
+        # No reason for a general to stay away: he will merely be called unhealthy.
+        print(f"nobody can ask after this general's health: {error}", file=sys.stderr)
 
 
 def warm_up(brief: Brief) -> None:

@@ -46,6 +46,8 @@ REQUESTS_PER_TURN: Final = 32
 IDLE_MS: Final = 100
 #: Lines that are still written once the end has come.
 LAST_LINES_MAX: Final = 10_000
+#: The longest that a poll is asked to block, where nothing is due at all.
+POLL_S_MAX: Final = 3600.0
 #: A poll ends to the millisecond, a sleep late by a tenth of one: who speaks first wakes before the
 #: start by so many seconds, and watches the clock for the last ones.
 EARLY_S: Final = 0.002
@@ -127,9 +129,9 @@ class Runtime:
         #: The last thing that was reported of this general's own standing.
         self._standing: Ready | NotReady | Decided | None = None
         self._status: int | None = None
-        #: When to give up: on a barrier that does not open, on an orchestrator who says nothing.
+        #: When to give up: on links that do not come up, and on the orchestrator.
         self._barrier_s = math.inf
-        self._word_owed_s = time.monotonic() + settings.patience_s
+        self._orphaned_s = time.monotonic() + settings.patience_s
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], bool]] = {}
         self._busy: set[int] = set()
@@ -173,8 +175,9 @@ class Runtime:
         """How long the next poll may block, in milliseconds: a deadline's own is rounded up."""
         if self._busy:
             return 0
-        next_s = min((*self._timers.values(), self._alarm_s, self._barrier_s, self._word_owed_s))
-        wait_ms = max(0, math.ceil((next_s - time.monotonic()) * 1000))
+        next_s = min((*self._timers.values(), self._alarm_s, self._barrier_s, self._orphaned_s))
+        wait_s = min(next_s - time.monotonic(), POLL_S_MAX)
+        wait_ms = max(0, math.ceil(wait_s * 1000))
         if self._log.is_behind(self._general.journal):
             return 0 if is_idle else min(IDLE_MS, wait_ms)
         return wait_ms
@@ -211,9 +214,10 @@ class Runtime:
             return has_more
         if is_up:
             self._greet()
-        else:
-            self._has_greeted = False
-            self._owe_word()
+        self._has_greeted = is_up
+        # A general without orders needs a word soon; one with orders, a link over which to report.
+        is_content = is_up and self._is_mustered
+        self._orphaned_s = math.inf if is_content else time.monotonic() + self._settings.patience_s
         return True
 
     def _hear_alarms(self) -> bool:
@@ -241,7 +245,7 @@ class Runtime:
 
     def _greet(self) -> None:
         """Enrols, again after every lost connection, and says how things stand."""
-        self._has_greeted = self._control.report(
+        self._control.report(
             Enrol(
                 token=self._settings.token,
                 pid=os.getpid(),
@@ -276,7 +280,7 @@ class Runtime:
         self._speaks_first = muster.brief.commander in (None, muster.me)
         self._field.deploy(muster.me, muster.roster)
         self._barrier_s = time.monotonic() + muster.wait_s
-        self._word_owed_s = math.inf
+        self._orphaned_s = math.inf
         self._carry_out(self._general.muster())
         self._listen(self._field.gate_fd, self._admit)
         self._listen(self._field.fd, self._hear)
@@ -291,7 +295,6 @@ class Runtime:
         """Begins at a moment in the near future, or now."""
         if self._started_s is None and self._is_mustered:
             now_s = time.monotonic()
-            self._word_owed_s = math.inf
             self._start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
             self._alarm_s = self._start_s + (-EARLY_S if self._speaks_first else LAZY_S)
 
@@ -316,16 +319,11 @@ class Runtime:
                 self._control.report(JournalPart(bytes(piece), last=False))
                 piece.clear()
         self._control.report(JournalPart(bytes(piece), last=True))
-        self._owe_word()
 
     def _report(self, standing: Ready | NotReady | Decided) -> None:
         self._standing = standing
         self._control.report(standing)
         self._busy.add(self._control.fd)
-        self._owe_word()
-
-    def _owe_word(self) -> None:
-        self._word_owed_s = time.monotonic() + self._settings.patience_s
 
     # What the general asks for.
 
@@ -377,7 +375,7 @@ class Runtime:
         if now_s >= self._barrier_s:
             self._barrier_s = math.inf
             self._report(NotReady(self._general.missing))
-        if now_s >= self._word_owed_s:
+        if now_s >= self._orphaned_s:
             self._log.event("WARNING", "orphaned")
             self._status = STATUS_ORPHANED
 

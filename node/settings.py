@@ -1,14 +1,16 @@
 """What a general must be told from outside before he can ask the orchestrator for the rest.
 
 The fork server hands a `Settings` over through its pipe. A general that starts by himself (in a
-container) reads arguments, then `BYZANTINE_...` variables; the token comes from a file alone,
-never from an argument or a variable, so that no list of processes and no `inspect` shows it.
+container) reads arguments, then `BYZANTINE_...` variables; the token comes from a file or from
+standard input, never from an argument or a variable, so that no list of processes and no `inspect`
+shows it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,8 @@ import msgspec
 
 #: Bytes of a token: one general enrols with it, once.
 TOKEN_BYTES: Final = 32
+#: The name that stands for standard input where a file is asked for.
+STANDARD_INPUT: Final = "-"
 #: Characters of a CURVE key in Z85.
 CURVE_KEY_CHARS: Final = 40
 #: Ports that are looked through by default: below the ephemeral range, where no outgoing
@@ -26,14 +30,16 @@ PORTS: Final = 22_000
 #: Seconds that a general waits for an orchestrator who says nothing, by default.
 PATIENCE_S: Final = 30.0
 
+_TOKEN_LINE_MAX: Final = 2 * TOKEN_BYTES + 2
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the orchestrator is, how he proves himself, and where this general may listen.
 
     `headquarters` is an endpoint and `headquarters_key` its CURVE public key in Z85. The general
     binds the first free port of `port_first .. port_first + ports - 1` on `bind_host`, from a
-    random one on, and is known to the others as `advertised_host`. He ends by himself once the
-    orchestrator has been lost, or owes him a word, for `patience_s` seconds.
+    random one on, and is known to the others as `advertised_host`. He ends by himself after
+    `patience_s` seconds without a link to the orchestrator, or without a first order.
     """
 
     headquarters: str
@@ -96,7 +102,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
     option("headquarters", "the orchestrator's endpoint, tcp://HOST:PORT")
     option("headquarters-key", "the orchestrator's CURVE public key, in Z85")
-    option("token-file", "the file that holds the enrolment token in hex")
+    option("token-file", "the file that holds the enrolment token in hex; - is standard input")
     option("bind-host", "the address to listen on", default="127.0.0.1")
     option("advertised-host", "the name that other generals know this one by")
     option("port", "the port to listen on; 0 for any free one", default="0", type=int)
@@ -106,6 +112,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def _token(path: str) -> bytes:
     try:
+        if path == STANDARD_INPUT:
+            return bytes.fromhex(sys.stdin.readline(_TOKEN_LINE_MAX).strip())
         return bytes.fromhex(Path(path).read_text("ascii").strip())
     except ValueError:
         # Not chained: the text of the original error would show a piece of the token.

@@ -38,6 +38,7 @@ class Camp:
         *,
         protocol: str = "oral",
         over: str | None = None,
+        commander: GeneralId = 0,
         order: Value | Sequence[Value] = ATTACK,
         domain: Domain | None = None,
         combiner: Combiner = Combiner.MAJORITY,
@@ -62,11 +63,11 @@ class Camp:
                 protocol=protocol,
                 n=n,
                 m=m,
-                commander=0 if has_commander else None,
+                commander=commander if has_commander else None,
                 over=over,
                 combiner=combiner,
                 domain=domain or Enumerated(),
-                value=values[g] if g == 0 or not has_commander else None,
+                value=values[g] if g == commander or not has_commander else None,
                 delta_s=DELTA_S,
             )
             self.generals[g].enlist(self.muster_of(g, brief, (roles or {}).get(g), seed))

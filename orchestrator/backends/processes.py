@@ -202,10 +202,10 @@ class Processes(Backend):
             return None
         if status < 0:
             return f"its process was ended by signal {-status}"
-        told = f"{STATUSES.get(status, 'it failed')} (exit status {status})"
         if status == STATUS_NOWHERE and self._base_port is not None:
-            told += f": is {self._base_port + general} taken?"
-        return told
+            port = self._base_port + general
+            return f"it could not listen on port {port}: choose another --base-port"
+        return f"{STATUSES.get(status, 'it failed')} (exit status {status})"
 
     def _present(self) -> list[GeneralId]:
         return [general for general in self._children if not self._is_lost(general)]

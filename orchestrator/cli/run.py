@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.scenario import Scenario
     from orchestrator.trial import Progress
 
-BACKENDS = ("processes", "simulation")
+BACKENDS = ("processes", "simulation", "containers")
 
 
 @click.command(short_help="Play scenarios and judge what came of them.")
@@ -41,6 +41,10 @@ BACKENDS = ("processes", "simulation")
 @click.option(
     "--base-port", type=click.IntRange(1024, 65000), help="Ports from here on; else free ones."
 )
+@click.option(
+    "--keep", is_flag=True, help="Leave containers and networks up; see `byzantine down`."
+)
+@click.option("--allow-remote", is_flag=True, help="Also use an engine on another machine.")
 @click.option("--force", is_flag=True, help="Play although very many messages are needed.")
 @click.option("--protocol", help="Without a file: oral, signed, exchange, interactive-consistency.")
 @click.option("-n", "n", type=int, help="How many generals.  [default: 4]")
@@ -65,6 +69,8 @@ def run(
     style: str,
     out: Path,
     base_port: int | None,
+    keep: bool,
+    allow_remote: bool,
     **options: Any,
 ) -> int:
     """Play scenarios: files, shipped ones by name, or one given by options.
@@ -82,7 +88,7 @@ def run(
     played: list[Result | Failure] = []
     codes: list[ExitCode] = []
     chosen = _chosen(scenario, options, (*settings, *_seeding(seed), *_forcing(options)))
-    with _backends(backend, base_port) as make:
+    with _backends(backend, base_port, keep, allow_remote) as make:
         for one in chosen:
             result, code = _play(one, make(), out)
             codes.append(code)
@@ -184,8 +190,16 @@ def _forcing(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _backends(name: str, base_port: int | None) -> Iterator[Any]:
+def _backends(
+    name: str, base_port: int | None, keep: bool, allow_remote: bool
+) -> Iterator[Callable[[], Backend]]:
     """Makes a backend a run; what they share, such as the fork server, ends with the context."""
+    if keep and name != "containers":
+        raise click.UsageError("--keep is for --backend containers: nothing else outlives its run")
+    if name == "containers":
+        with _containers(keep, allow_remote) as make:
+            yield make
+        return
     if name == "simulation":
         from orchestrator.backends.simulation import Simulation
 
@@ -196,6 +210,24 @@ def _backends(name: str, base_port: int | None) -> Iterator[Any]:
 
     with ForkServer() as forks:
         yield lambda: Processes(base_port, forks)
+
+
+@contextmanager
+def _containers(keep: bool, allow_remote: bool) -> Iterator[Callable[[], Backend]]:
+    """Makes a backend a run, and says at the end which of their containers are still there."""
+    from orchestrator.backends.containers import Containers
+
+    made: list[Containers] = []
+
+    def make() -> Backend:
+        made.append(Containers(allow_remote=allow_remote, keep=keep))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for project in [one.project for one in made if keep and one.project]:
+            click.echo(f"kept: docker compose -p {project} ps; byzantine down {project}", err=True)
 
 
 def _play(scenario: Scenario, backend: Backend, out: Path) -> tuple[Result | Failure, ExitCode]:

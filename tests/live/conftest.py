@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import secrets
 import select
 import socket
@@ -112,3 +114,18 @@ def forks() -> Iterator[ForkServer]:
 def raw_connections(endpoint: str, count: int) -> list[socket.socket]:
     host, port = endpoint.removeprefix("tcp://").split(":")
     return [socket.create_connection((host, int(port)), timeout=5.0) for _ in range(count)]
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` ports in a row that nobody listens on, below the ephemeral range."""
+    for first in random.sample(range(12_000, 31_000), 100):
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    taken = held.enter_context(socket.socket())
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError(f"no {count} free ports in a row")

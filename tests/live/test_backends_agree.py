@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,21 @@ def comes_to(result: Result) -> dict[str, Any]:
         "decisions": result.decisions,
         "tallies": {general: decided.tally for general, decided in result.decided.items()},
         "ledger": result.transcript.ledger(),
-        "refused": result.transcript.refusals(),
+        "refused": refusals(result),
         "outcome": result.verdict.outcome,
         "properties": result.verdict.properties,
         "proofs": result.audit.proofs,
         "findings": [*result.audit.findings, *result.audit.unverifiable],
     }
+
+
+def refusals(result: Result) -> Counter[str]:
+    """By reason. A second frame of a round is a duplicate while the round lasts and late once the
+    first one has ended it, which depends on who else was heard by then: both count as late."""
+    counts: Counter[str] = Counter()
+    for reason, times in result.transcript.refusals().items():
+        counts["late" if reason == "duplicate" else reason] += times
+    return counts
 
 
 def ended(pids: list[int]) -> Iterator[bool]:

@@ -12,7 +12,7 @@ from msgspec import inspect
 
 from node import wire
 from node.control import Role, Roster, run_id
-from node.effects import Decide, Effect, Halt, Reason, Send, SetTimer
+from node.effects import CancelTimer, Decide, Effect, Halt, Reason, Send, SetTimer
 from node.events import Event, Started
 from node.general import (
     ECHOES_MAX,
@@ -378,7 +378,7 @@ def test_he_is_done_when_he_has_decided_and_no_timer_is_left() -> None:
     assert camp[1].start(0.0) == [SetTimer(DEADLINE, DELTA_S, rule="A3")]
     assert not camp[1].is_done
     actions = camp[1].receive(0, oral(camp), 0.1)
-    assert [type(action) for action in actions][-1] is Decide
+    assert [type(action) for action in actions] == [CancelTimer, Decide]
     assert camp[1].is_done
 
 
@@ -442,6 +442,15 @@ def test_a4_every_order_that_leaves_a_general_bears_every_signature_that_it_name
     assert all(verifier.verify(order, 0) for order in orders)
 
 
+def test_where_another_than_general_0_commands_orders_are_signed_in_his_instance() -> None:
+    camp = Camp(protocol="signed", commander=2).meet().play()
+    assert set(camp.values().values()) == {ATTACK}
+    (order,) = camp.frames(2, to=1)[0].body.orders
+    verifier = Chains(camp.run, "signed", camp.roster.signing_publics())
+    assert verifier.verify(order, 2)
+    assert not verifier.verify(order, 0)
+
+
 def test_a_loyal_general_adds_no_signature_but_his_own() -> None:
     """An order that lacks an earlier signature leaves him as bad as it came."""
     one = Camp(protocol="signed")[1]
@@ -470,6 +479,13 @@ def test_the_ledger_is_the_sum_of_all_that_was_said(
         assert isinstance(closed, Closed)
         assert closed.ledger == tuple(line for _, line in sorted(lines.items()))
         assert sum(line.frames for line in closed.ledger) == len(camp.frames(g))
+
+
+def test_the_ledger_of_om_1_among_four_is_a_line_a_round() -> None:
+    camp = Camp().meet().play()
+    size = len(oral(camp))
+    assert camp[0].journal.entries[-1].ledger == (LedgerLine(1, 3, 3, 3 * size),)
+    assert camp[1].journal.entries[-1].ledger == (LedgerLine(2, 2, 2, 2 * size),)
 
 
 def test_his_journal_holds_every_event_in_its_order() -> None:

@@ -46,6 +46,7 @@ def traitor(
     coalition: tuple[GeneralId, ...] = (),
     trigger: Mapping[str, Any] | None = None,
     over: str | None = None,
+    commander: GeneralId = 0,
     **params: Any,
 ) -> Strategy:
     """A strategy in its seat, with the keys of its coalition."""
@@ -54,7 +55,7 @@ def traitor(
         over=over,
         n=n,
         m=2,
-        commander=None if over else 0,
+        commander=None if over else commander,
         domain=domain,
         delta_s=DELTA_S,
     )
@@ -301,6 +302,8 @@ def test_many_faced_relays_truly_and_orally_shows_another_value_to_each() -> Non
 def test_many_faced_has_one_face_at_least_and_a_bounded_number(values: int) -> None:
     with pytest.raises(ValueError, match=f"values is {values}, not within 1 and {VALUES_MAX}"):
         traitor("many-faced", values=values)
+    for within in (1, VALUES_MAX):
+        assert traitor("many-faced", values=within)
 
 
 # replayer, delayer, crasher.
@@ -411,6 +414,15 @@ def test_script_says_a_value_of_one_path_and_leaves_the_others_true(
     }
 
 
+def test_script_a_longer_path_is_one_value_of_many() -> None:
+    """Round 4 at general 3 of six: of 12 paths, 4 then told him of 1, who told him of 0."""
+    send = Send((2,), 4, oral(ORDERS, *[ATTACK] * 12), messages=6, rule="OM-2")
+    (sent,) = sends(script({"path": [0, 1, 4, 3], "say": RETREAT}), send)
+    changed = [at for at, value in enumerate(values_of(sent.body, 12)) if value == RETREAT]
+    # 1 is the first of 1, 2, 4, 5; then 4 is the second of 2, 4, 5.
+    assert changed == [0 + 4 * 1]
+
+
 def test_script_a_path_is_read_where_another_than_general_0_commands() -> None:
     strategy = script({"path": [4, 1, 3], "say": RETREAT}, over="oral")
     body = Bundle(tuple(oral(ORDERS, *[ATTACK] * 4) for _ in range(6)))
@@ -473,6 +485,13 @@ def test_script_a_chain_is_said_as_prescribed_in_place_of_what_was_due() -> None
     assert [str(order) for order in orders[1]] == ["retreat:0:3"]
     assert all(CHAINS.verify(order, 0) for order in orders[1])
     assert tokens(orders[2]) == [ATTACK]
+
+
+def test_script_a_chain_is_signed_in_the_instance_of_whoever_commands() -> None:
+    line = {"chain": [2, 3], "say": RETREAT}
+    (sent, *_) = sends(script(line, coalition=(2, 3), commander=2), signed_relay())
+    (order,) = sent.body.orders
+    assert CHAINS.verify(order, 2)
 
 
 def test_script_of_several_chains_all_are_said() -> None:

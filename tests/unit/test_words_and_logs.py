@@ -17,7 +17,18 @@ from loguru import logger
 from node import wire
 from node.control import Role
 from node.effects import Reason
-from node.journal import Accused, Heard, Journal, Lied, Noted, Opened, Refused, Settled
+from node.journal import (
+    Accused,
+    Began,
+    Heard,
+    Journal,
+    Lied,
+    Noted,
+    Opened,
+    Refused,
+    Settled,
+    Woke,
+)
 from node.logs import Log
 from node.messages import Bundle, Empty, Frame, Oral, Signed, SignedOrder
 from node.orders import ATTACK, RETREAT, Brief, Enumerated
@@ -61,6 +72,11 @@ def test_harmless_text_is_shown_as_it_is() -> None:
     assert safe("a" * 50) == "a" * VALUE_CHARACTERS_MAX + "... (50 characters)"
 
 
+def test_control_characters_are_shown_as_escapes() -> None:
+    assert safe("\n") == r"\n"
+    assert safe("\x1b[2Jé") == r"\x1b[2J\xe9"
+
+
 def said(*values: str) -> Oral:
     domain = BRIEF.domain
     return Oral(domain.pack(np.array([domain.code(v) for v in values], dtype=np.uint8)))
@@ -94,6 +110,16 @@ def test_of_many_different_values_the_most_frequent_are_spelt() -> None:
     body = Oral(bytes(range(20)))
     assert body_text(body, brief, 4).endswith(f" and {20 - SPELT_MAX} more")
     assert body_text(body, brief, 4).startswith("20 values: ")
+
+
+def test_as_many_values_as_are_spelt_are_listed_or_counted_without_any_more() -> None:
+    domain = Enumerated(values=tuple(range(20)), default=0)
+    listed = Brief(protocol="oral", n=SPELT_MAX + 2, m=2, domain=domain)
+    assert body_text(Oral(bytes(range(SPELT_MAX))), listed, 3) == "0, 1, 2, 3, 4, 5, 6, 7"
+    counted = Brief(protocol="oral", n=SPELT_MAX + 3, m=2, domain=domain)
+    words = body_text(Oral(bytes([*range(SPELT_MAX), 0])), counted, 3)
+    assert words.startswith("9 values: 2 0, ")
+    assert "more" not in words
 
 
 @pytest.mark.parametrize(
@@ -155,6 +181,19 @@ def test_one_line_of_json_an_event_with_its_general_and_the_papers_round() -> No
     assert (heard["sender"], heard["round"], heard["says"]) == (3, 2, "attack")
     assert heard["level"] == "INFO"
     assert heard["ms"] == 1500.0
+
+
+def test_times_are_milliseconds_since_the_start() -> None:
+    (_, _, heard, woke) = log_of(Began(10.0), Heard(10.25, 3, b""), Woke(11.5, "deadline"))
+    assert (heard["ms"], heard["says"]) == (250.0, "0 bytes")
+    assert (woke["ms"], woke["timer"], woke["level"]) == (1500.0, "deadline", "DEBUG")
+
+
+def test_a_new_log_writes_alone() -> None:
+    old, new = io.StringIO(), io.StringIO()
+    Log(old)
+    Log(new).event("INFO", "told once")
+    assert (old.getvalue(), new.getvalue().count("told once")) == ("", 1)
 
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if text != "\ud800"])

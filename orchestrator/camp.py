@@ -1,0 +1,384 @@
+"""A camp: the networks and containers of one run, made together and found again by their labels.
+
+What was made is never kept a list of: whoever strikes a camp asks the engine what bears its label.
+So a camp whose orchestrator was killed in the middle of making it is found whole. The labels of
+docker compose are there too: `docker compose -p byzantine-<id> ps`, `logs` and `down` work.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Final
+
+from docker.errors import APIError, NotFound
+from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
+from docker.types.daemon import CancellableStream
+
+from node.orders import GeneralId
+from orchestrator import subnets
+from orchestrator.engine import Engine, EngineError, refusals
+
+RUN_LABEL: Final = "byzantine.run"
+GENERAL_LABEL: Final = "byzantine.general"
+OWNER_LABEL: Final = "byzantine.owner"
+#: General to general: where faults act. It leads nowhere else.
+FIELD: Final = "field"
+#: General to orchestrator.
+COMMAND: Final = "command"
+
+#: A general's limits. Swap would turn a limit of memory into one of patience.
+MEMORY_BYTES: Final = 96 << 20
+PIDS: Final = 64
+USER: Final = "65532:65532"
+HEALTH_FOLDER: Final = "/run/byzantine"
+#: A general has a network namespace to himself, and so any port: below the ephemeral ones.
+FIELD_PORT: Final = 10_000
+#: What is kept of a general's output, in each of two files.
+LOG_SIZE: Final = "16m"
+#: Containers that are started, or removed, at a time. More of them only keep each other from
+#: importing, on a machine of few cores.
+HANDS: Final = 4
+#: Seconds that the engine may take to remove what it was told to remove.
+STRIKE_S: Final = 60.0
+#: What is being removed by the engine is looked at again after so long, in seconds.
+LOOK_AGAIN_S: Final = 0.02
+
+_NO_ROOM: Final = ("overlaps", "non-overlapping", "fully subnetted")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One network of a camp. Its first address is the engine's host; the generals have the next."""
+
+    name: str
+    subnet: IPv4Network
+
+    @property
+    def gateway(self) -> str:
+        return str(self.subnet.network_address + 1)
+
+    def address(self, general: GeneralId) -> str:
+        return str(self.subnet.network_address + 2 + general)
+
+
+@dataclass(frozen=True)
+class Camp:
+    """One run's place on an engine, by its id. Made by `pitch`."""
+
+    engine: Engine
+    id: str
+    field: Plot
+    command: Plot
+
+    @property
+    def project(self) -> str:
+        return project_of(self.id)
+
+    def put_up(
+        self,
+        general: GeneralId,
+        image: str,
+        environment: Mapping[str, str],
+        token: bytes,
+    ) -> str:
+        """Starts a general's container and tells him his token; the container's id.
+
+        The token goes to his standard input: neither `inspect` nor a log nor a disk ever has it.
+        """
+        api = self.engine.client.api
+        with refusals(f"starting general {general}"):
+            container = str(self._create(general, image, environment)["Id"])
+            link = api.attach_socket(container, params={"stdin": 1, "stream": 1})
+            api.start(container)
+            # He may have ended already; the engine's news say so better than a broken pipe.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # What is wrapped for reading has the socket inside.
+                getattr(link, "_sock", link).sendall(token.hex().encode() + b"\n")
+            link.close()
+        return container
+
+    def _create(
+        self, general: GeneralId, image: str, environment: Mapping[str, str]
+    ) -> dict[str, Any]:
+        api = self.engine.client.api
+        host_config = api.create_host_config(
+            init=True,
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=MEMORY_BYTES,
+            memswap_limit=MEMORY_BYTES,
+            pids_limit=PIDS,
+            tmpfs={HEALTH_FOLDER: "uid=65532,gid=65532,mode=0700,size=64k,noexec,nosuid,nodev"},
+            network_mode=self.field.name,
+            log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": "2"}),
+        )
+        endpoints = {
+            self.field.name: EndpointConfig(
+                api.api_version, ipv4_address=self.field.address(general)
+            ),
+            self.command.name: EndpointConfig(api.api_version),
+        }
+        service = f"general-{general}"
+        created: dict[str, Any] = api.create_container(
+            image,
+            ["--token-file", "-"],
+            hostname=service,
+            user=USER,
+            stdin_open=True,
+            environment=dict(environment),
+            name=f"{self.project}-{service}",
+            labels=_labels(self.id)
+            | {
+                GENERAL_LABEL: str(general),
+                "com.docker.compose.service": service,
+                "com.docker.compose.container-number": "1",
+                "com.docker.compose.oneoff": "False",
+                # Compose overlooks a container without one.
+                "com.docker.compose.config-hash": self.id,
+            },
+            host_config=host_config,
+            networking_config=api.create_networking_config(endpoints),  # type: ignore[arg-type]
+        )
+        return created
+
+
+def new_id() -> str:
+    """The id of a camp to come. Whoever has it can strike what was made, however little it is."""
+    return secrets.token_hex(4)
+
+
+def pitch(engine: Engine, id: str, generals: int, pool: IPv4Network) -> Camp:
+    """Makes the two networks of a camp. EngineError with advice where the pool has no room."""
+    prefix = subnets.prefix_for(generals)
+    with ThreadPoolExecutor(2) as hands:
+        plots = list(
+            hands.map(lambda role: _plot(engine, id, role, pool, prefix), (FIELD, COMMAND))
+        )
+    return Camp(engine, id, *plots)
+
+
+def _plot(engine: Engine, id: str, role: str, pool: IPv4Network, prefix: int) -> Plot:
+    """A new network on a subnet that is free, and was still free when the engine was asked."""
+    api = engine.client.api
+    name = f"{project_of(id)}_{role}"
+    with refusals("listing networks"):
+        taken = [*subnets.of_engine(api.networks()), *subnets.of_host()]
+    for subnet in subnets.free(pool, prefix, taken):
+        plot = Plot(name, subnet)
+        ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=plot.gateway)])
+        with refusals(f"making network {name}"):
+            try:
+                api.create_network(
+                    name,
+                    driver="bridge",
+                    # Neither leads out: the orchestrator is at the gateway, on this host.
+                    internal=True,
+                    ipam=ipam,
+                    labels=_labels(id) | {"com.docker.compose.network": role},
+                )
+            except APIError as error:
+                if any(word in str(error.explanation) for word in _NO_ROOM):
+                    continue  # Another run was faster.
+                raise
+        return plot
+    raise EngineError(
+        f"no free /{prefix} is left in {pool}, which is fully subnetted: `byzantine down` removes "
+        f"what earlier runs left, or choose another pool: {subnets.POOL_VARIABLE}={subnets.POOL}"
+    )
+
+
+class Watch:
+    """Hears of containers of a camp that have ended, from the moment it is made.
+
+    `fd` becomes readable when there is news. `ended` maps a container's id to its exit status.
+    `is_blind`: the engine tells no more, which it does not do while it lives.
+    """
+
+    def __init__(self, engine: Engine, id: str) -> None:
+        self.ended: dict[str, int] = {}
+        self.is_blind = False
+        self._is_closed = False
+        self.fd, self._bell = os.pipe()
+        os.set_blocking(self.fd, False)
+        with refusals("asking for news of containers"):
+            self._events: CancellableStream[Any] = engine.client.api.events(
+                decode=True,
+                filters={"type": "container", "event": "die", "label": f"{RUN_LABEL}={id}"},
+            )
+        self._thread = threading.Thread(target=self._listen, name="watch", daemon=True)
+        self._thread.start()
+
+    def hear(self) -> None:
+        """Takes the news as heard, so that `fd` is no longer readable."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, 1 << 16)
+
+    def ring(self) -> None:
+        """Makes `fd` readable, from any thread."""
+        os.write(self._bell, b"\0")
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        with suppress(OSError):
+            self._events.close()
+        self._thread.join()
+        os.close(self.fd)
+        os.close(self._bell)
+
+    def _listen(self) -> None:
+        with suppress(Exception):
+            for event in self._events:
+                self.ended[event["id"]] = int(event["Actor"]["Attributes"].get("exitCode", -1))
+                self.ring()
+        if not self._is_closed:
+            self.is_blind = True
+            self.ring()
+
+
+# What is there, and how it goes.
+
+
+@dataclass
+class Found:
+    """A camp as the engine shows it: its containers and networks, and who made it."""
+
+    id: str
+    is_remote: bool
+    owner: str = ""
+    containers: list[Mapping[str, Any]] = field(default_factory=list)
+    networks: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the process that made it still runs, or may run where we cannot look."""
+        return self.is_remote or is_running(self.owner)
+
+
+def find(engine: Engine) -> list[Found]:
+    """All camps on an engine, whole or in parts, by id."""
+    camps: dict[str, Found] = {}
+    with refusals("looking for runs"):
+        containers = engine.client.api.containers(all=True, filters={"label": RUN_LABEL})
+        networks = engine.client.api.networks(filters={"label": RUN_LABEL})
+    for kind, listed in (("containers", containers), ("networks", networks)):
+        for one in listed:
+            labels = one["Labels"]
+            id = labels[RUN_LABEL]
+            camp = camps.setdefault(id, Found(id, engine.endpoint.is_remote))
+            camp.owner = labels.get(OWNER_LABEL, camp.owner)
+            getattr(camp, kind).append(one)
+    return sorted(camps.values(), key=lambda camp: camp.id)
+
+
+def strike(engine: Engine, id: str, strike_s: float = STRIKE_S) -> None:
+    """Removes all that bears a camp's label. May be repeated, and be done by several at once."""
+    api = engine.client.api
+    deadline_s = time.monotonic() + strike_s
+    by_label = {"label": f"{RUN_LABEL}={id}"}
+    with ThreadPoolExecutor(HANDS) as hands, refusals(f"removing run {id}"):
+        while True:
+            containers = [one["Id"] for one in api.containers(all=True, filters=by_label)]
+            _each(hands, containers, lambda one: api.remove_container(one, force=True, v=True))
+            networks = [one["Id"] for one in api.networks(filters=by_label)]
+            _each(hands, networks, api.remove_network)
+            if not containers and not networks:
+                return
+            if time.monotonic() > deadline_s:
+                raise EngineError(f"run {id} could not be removed within {strike_s:g} s")
+            time.sleep(LOOK_AGAIN_S)
+
+
+def save_logs(engine: Engine, id: str, folder: Path) -> None:
+    """Writes what each general of a camp has put out into `folder`/general-<id>.log."""
+    api = engine.client.api
+
+    def read(container: Mapping[str, Any]) -> tuple[str, bytes]:
+        return container["Labels"][GENERAL_LABEL], api.logs(container["Id"])
+
+    by_label = {"label": [f"{RUN_LABEL}={id}", GENERAL_LABEL]}
+    with ThreadPoolExecutor(HANDS) as hands, refusals(f"reading the logs of run {id}"):
+        logs = list(hands.map(read, api.containers(all=True, filters=by_label)))
+    for general, said in logs:
+        (folder / f"general-{general}.log").write_bytes(said)
+
+
+def _each(hands: ThreadPoolExecutor, ids: Iterable[str], do: Callable[[str], object]) -> None:
+    """Does it to each; what is gone already, or is being removed by another, is well."""
+
+    def one(id: str) -> None:
+        try:
+            do(id)
+        except NotFound:
+            pass
+        except APIError as error:
+            # 409: already being removed. 403: a network that a container has not quite left.
+            if error.status_code not in (403, 409):
+                raise
+
+    list(hands.map(one, ids))
+
+
+def project_of(id: str) -> str:
+    return f"byzantine-{id}"
+
+
+def _labels(id: str) -> dict[str, str]:
+    return {
+        RUN_LABEL: id,
+        OWNER_LABEL: this_process(),
+        "org.opencontainers.image.version": version("byzantine"),
+        "com.docker.compose.project": project_of(id),
+    }
+
+
+# Who made it.
+
+
+def this_process() -> str:
+    """This process, as no other ever will be called: boot, space of pids, pid, and its start."""
+    return f"{_boot()}/{_pid_space()}/{os.getpid()}/{_started(os.getpid())}"
+
+
+def is_running(process: str) -> bool:
+    """Whether that process of this machine still runs. Where we cannot see its pid, it may."""
+    boot, space, pid, started, *_ = [*process.split("/"), "", "", "", ""]
+    if boot != _boot() or not pid.isdigit():
+        return False
+    return space != _pid_space() or (started != "" and started == _started(int(pid)))
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _pid_space() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "unknown"
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty where it does not run."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return ""
+    # The name, in brackets, may hold anything; the fields behind it are numbered from 3.
+    return stat.rpartition(")")[2].split()[22 - 3]

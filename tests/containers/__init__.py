@@ -1,0 +1,1 @@
+"""What containers must do: these tests start some, and leave none."""
