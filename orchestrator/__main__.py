@@ -101,8 +101,9 @@ def _forget_output() -> None:
 
 
 def _exit(word: str, code: int) -> None:
+    """At once: where the interrupt fell into an import, Python would end by signal, not by code."""
     click.echo(word, err=True)
-    sys.exit(code)
+    os._exit(code)
 
 
 if __name__ == "__main__":

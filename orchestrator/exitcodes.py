@@ -25,7 +25,6 @@ class ExitCode(IntEnum):
 GRAVITY = (
     ExitCode.INFRASTRUCTURE,
     ExitCode.AUDIT_FAILED,
-    ExitCode.USAGE,
     ExitCode.PROMISE_BROKEN,
     ExitCode.UNDECIDED,
     ExitCode.AS_EXPECTED,

@@ -210,9 +210,10 @@ class Headquarters:
         for _ in range(REPORTS_PER_TURN):
             try:
                 route = self._router.recv(zmq.NOBLOCK)
+                # Where an interrupt fell between the two, what is read as a route is a word.
+                word = self._router.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return False
-            word = self._router.recv(zmq.NOBLOCK, copy=False)
             if word.more:
                 self._skip_parts()
                 self.intrusions[Intrusion.MALFORMED] += 1

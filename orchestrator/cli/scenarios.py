@@ -54,7 +54,7 @@ def _is_there(path: Path, test: Callable[[Path], bool]) -> bool:
 
 
 def check_playable(scenario: Scenario) -> None:
-    """ScenarioError where the run would be refused although its scenario is right in itself."""
+    """ScenarioError where a scenario is right in itself, and too large to play."""
     try:
         cast(scenario)
     except Unplayable as fault:

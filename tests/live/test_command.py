@@ -64,7 +64,7 @@ def test_130_interrupted_in_mid_run_and_nobody_is_left(
     assert len(below) >= 5
     child.send_signal(number)
     out, err = child.communicate(timeout=20)
-    assert (child.returncode, out) == (130, b"")
+    assert (child.returncode, out) == (130, b""), err
     assert err.strip().splitlines()[-1] == b"interrupted"
     assert b"Traceback" not in err
     assert until(lambda: are_gone(below))
@@ -82,7 +82,7 @@ def test_130_interrupted_while_the_generals_come_up(tmp_path: Path) -> None:
     child.send_signal(signal.SIGINT)
     below |= descendants(child.pid)
     _, err = child.communicate(timeout=20)
-    assert child.returncode == 130
+    assert child.returncode == 130, err
     assert b"Traceback" not in err
     assert until(lambda: are_gone(below))
 
