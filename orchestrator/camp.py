@@ -11,9 +11,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from ipaddress import IPv4Network
@@ -302,11 +302,17 @@ def strike(engine: Engine, id: str, strike_s: float = STRIKE_S) -> None:
 
 
 def save_logs(engine: Engine, id: str, folder: Path) -> None:
-    """Writes what each general of a camp has put out into `folder`/general-<id>.log."""
+    """Writes what each general of a camp has put out into `folder`/general-<id>.log.
+
+    Of one whose container somebody is removing, nothing can be read any more.
+    """
     api = engine.client.api
 
     def read(container: Mapping[str, Any]) -> tuple[str, bytes]:
-        return container["Labels"][GENERAL_LABEL], api.logs(container["Id"])
+        said = b""
+        with _unless_gone():
+            said = api.logs(container["Id"])
+        return container["Labels"][GENERAL_LABEL], said
 
     by_label = {"label": [f"{RUN_LABEL}={id}", GENERAL_LABEL]}
     with ThreadPoolExecutor(HANDS) as hands, refusals(f"reading the logs of run {id}"):
@@ -319,16 +325,22 @@ def _each(hands: ThreadPoolExecutor, ids: Iterable[str], do: Callable[[str], obj
     """Does it to each; what is gone already, or is being removed by another, is well."""
 
     def one(id: str) -> None:
-        try:
+        with _unless_gone():
             do(id)
-        except NotFound:
-            pass
-        except APIError as error:
-            # 409: already being removed. 403: a network that a container has not quite left.
-            if error.status_code not in (403, 409):
-                raise
 
     list(hands.map(one, ids))
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        pass
+    except APIError as error:
+        # 409: being removed. 403: a network that a container has not quite left.
+        if error.status_code not in (403, 409):
+            raise
 
 
 def project_of(id: str) -> str:
