@@ -301,11 +301,13 @@ def test_a_general_who_cannot_play_says_why(forks: ForkServer) -> None:
 
 
 def test_a_port_that_is_taken_names_the_general(forks: ForkServer) -> None:
-    with Processes(base_port=21_100, forks=forks) as first:
+    base = free_ports(9)
+    with Processes(base_port=base, forks=forks) as first:
         first.muster(cast(), None)
         # Headquarters of the first run has the port behind its generals'.
-        second = Processes(base_port=21_104, forks=forks)
-        with second, pytest.raises(BackendError, match=r"node 0 not ready: .*listen on a port"):
+        second = Processes(base_port=base + 4, forks=forks)
+        told = rf"node 0 not ready: it could not listen on port {base + 4}: .*--base-port"
+        with second, pytest.raises(BackendError, match=told):
             second.muster(cast(), None)
 
 
