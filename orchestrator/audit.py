@@ -150,7 +150,7 @@ def _audit_record(found: Audit, record: Record, brief: Brief, chains: Chains) ->
             case Said(data=data):
                 bad = _audit_frame(found, data, brief, chains)
                 if bad and is_loyal:
-                    kind = f"a loyal general signed and sent {bad} orders that do not verify"
+                    kind = f"a loyal general sent signed orders that do not verify: {bad}"
                     found.findings.append(Finding(name, line, kind))
             case Accused():
                 _audit_proof(found, name, line, entry, chains)

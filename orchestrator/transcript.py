@@ -124,7 +124,9 @@ def _read_line(record: Record, line: bytes, run: bytes, public: bytes) -> str | 
     """Adds one line to the record, or says what is wrong with it."""
     head, _, text = line.partition(b" ")
     before = record.head
-    if len(line) > LINE_BYTES_MAX or extend(before, text).hex().encode() != head:
+    if len(line) > LINE_BYTES_MAX:
+        return f"a line is no longer than {LINE_BYTES_MAX} bytes"
+    if extend(before, text).hex().encode() != head:
         return "the hash chain breaks here"
     try:
         entry: Entry = decoder.decode(text)

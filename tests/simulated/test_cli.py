@@ -38,7 +38,7 @@ from orchestrator.scenario import Outcome
 from tests.stage import A, R, a, play
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("list", "logs", "run", "schema", "validate", "verify")
+COMMANDS = sorted(byzantine.commands)
 #: A simulated run that takes minutes, so that it can be interrupted.
 LONG = ("--protocol", "oral", "-n", "40", "-m", "4", "--set", "force=true")
 
@@ -104,6 +104,10 @@ def process(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedP
 
 
 # Help.
+
+
+def test_these_commands_there_are_at_least() -> None:
+    assert {"list", "logs", "run", "schema", "validate", "verify"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

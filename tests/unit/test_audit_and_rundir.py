@@ -18,9 +18,21 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.journal import GENESIS, Accused, Closed, Entry, Journal, Opened, Settled, extend
+from node import wire
+from node.journal import (
+    GENESIS,
+    Accused,
+    Closed,
+    Entry,
+    Journal,
+    Noted,
+    Opened,
+    Said,
+    Settled,
+    extend,
+)
 from node.journal import decoder as entry_decoder
-from node.messages import SignedOrder
+from node.messages import Frame, Signed, SignedOrder
 from node.orders import Brief
 from node.signatures import CONTEXT_CLOSING, Signer
 from orchestrator import rundir
@@ -28,6 +40,7 @@ from orchestrator.__main__ import byzantine
 from orchestrator.audit import audit
 from orchestrator.backends.simulation import _drawn
 from orchestrator.rundir import RunDir, RunDirError
+from orchestrator.transcript import LINE_BYTES_MAX
 from tests.stage import A, R, a, play
 
 #: A line about damage: the file, its line where there is one, and the kind.
@@ -337,6 +350,58 @@ def test_a_proof_of_one_order_twice_proves_nothing(run: Path) -> None:
     changed = msgspec.structs.replace(proof, proof=(proof.proof[0], proof.proof[0]))
     rewritten(run, 1, [changed if entry is proof else entry for entry in entries])
     assert "the proof against general 0 proves nothing" in findings(run)[0]
+
+
+def test_a_proof_against_one_general_is_none_against_another(run: Path) -> None:
+    entries = entries_of(journal(run, 1))[:-1]
+    proof = next(entry for entry in entries if isinstance(entry, Accused))
+    changed = msgspec.structs.replace(proof, culprit=2)
+    rewritten(run, 1, [changed if entry is proof else entry for entry in entries])
+    assert "the proof against general 2 proves nothing" in findings(run)[0]
+
+
+@pytest.mark.parametrize(("general", "is_fault"), [(1, True), (0, False)])
+def test_only_a_loyal_general_is_blamed_for_a_bad_signature_of_his_own(
+    run: Path, general: int, is_fault: bool
+) -> None:
+    entries = entries_of(journal(run, general))[:-1]
+    at = next(i for i, entry in enumerate(entries) if isinstance(entry, Said))
+    said = entries[at]
+    assert isinstance(said, Said)
+    entries[at] = msgspec.structs.replace(said, data=with_a_bad_signature(said.data))
+    rewritten(run, general, entries)
+    if is_fault:
+        kind = "a loyal general sent signed orders that do not verify: 1"
+        assert findings(run) == [f"general-{general}.journal:{at + 1}: {kind}"]
+    else:
+        assert code_of(run) == 0
+
+
+def with_a_bad_signature(data: bytes) -> bytes:
+    """The frame with one bit of its first order's last signature turned over."""
+    frame = wire.decode(data)
+    assert isinstance(frame, Frame)
+    assert isinstance(frame.body, Signed)
+    first, *rest = frame.body.orders
+    *before, last = first.signatures
+    turned = last[:-1] + bytes([last[-1] ^ 1])
+    bad = msgspec.structs.replace(first, signatures=(*before, turned))
+    return wire.encode(msgspec.structs.replace(frame, body=Signed((bad, *rest))))
+
+
+def test_a_journal_opens_once_and_with_its_first_entry(run: Path) -> None:
+    entries = entries_of(journal(run, 0))[:-1]
+    rewritten(run, 0, [entries[0], *entries])
+    assert findings(run) == ["general-0.journal:2: the opening entry is not the first"]
+    rewritten(run, 0, entries[1:])
+    assert findings(run) == ["general-0.journal:1: the opening entry is not the first"]
+
+
+def test_a_line_beyond_all_measure_is_not_decoded(run: Path) -> None:
+    entries = entries_of(journal(run, 0))[:-1]
+    rewritten(run, 0, [*entries, Noted("x" * LINE_BYTES_MAX, "SM-2")])
+    kind = f"a line is no longer than {LINE_BYTES_MAX} bytes"
+    assert findings(run) == [f"general-0.journal:{len(entries) + 1}: {kind}"]
 
 
 def test_a_general_cannot_be_framed_with_a_signature_that_is_not_his(run: Path) -> None:
