@@ -330,10 +330,9 @@ def last_words(engine: Engine, container: str) -> str:
     with refusals("reading a container's log"), _unless_gone():
         said = engine.client.api.logs(container, tail=1)
     line = said.decode(errors="replace").strip()
-    try:
+    # What is no line of the log is whatever the interpreter had to say.
+    with suppress(ValueError, KeyError, TypeError):
         line = str(json.loads(line)["reason"])
-    except (ValueError, KeyError, TypeError):
-        pass  # No line of the log: whatever the interpreter had to say.
     return line[:LAST_WORDS_MAX]
 
 
