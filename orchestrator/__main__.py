@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from orchestrator.cli.compose import compose
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import logs, verify
@@ -52,7 +53,7 @@ def byzantine() -> None:
     """A laboratory for Byzantine agreement: Lamport's generals for real."""
 
 
-for command in (run, validate, schema, list_, logs, verify, doctor, images, down):
+for command in (run, validate, schema, list_, logs, verify, doctor, images, compose, down):
     byzantine.add_command(command)
 
 

@@ -20,7 +20,8 @@ from typing import Final
 from node.control import Disband, run_id
 from node.links import TransportError
 from node.orders import GeneralId
-from orchestrator import camp, images, subnets
+from node.settings import summons
+from orchestrator import camp, images, quarters, subnets
 from orchestrator.backends import BackendError, Mustered
 from orchestrator.backends.fork_client import Child
 from orchestrator.backends.processes import (
@@ -133,13 +134,12 @@ class Containers(Processes):
     def _put_up(self, general: GeneralId, token: bytes, patience_s: float) -> None:
         assert self._camp is not None
         environment = {
-            "BYZANTINE_HEADQUARTERS": self._hq.endpoint,
-            "BYZANTINE_HEADQUARTERS_KEY": self._hq.public,
             "BYZANTINE_BIND_HOST": self._camp.field.address(general),
-            "BYZANTINE_PORT": str(camp.FIELD_PORT),
+            "BYZANTINE_PORT": str(quarters.FIELD_PORT),
             "BYZANTINE_PATIENCE": str(patience_s),
         }
-        id = self._camp.put_up(general, self._image, environment, token)
+        call = summons(token, self._hq.endpoint, self._hq.public)
+        id = self._camp.put_up(general, self._image, environment, call)
         self._container_of[general] = id
 
     def _is_called_up(self, called: Future[None]) -> None:
@@ -178,7 +178,7 @@ class Containers(Processes):
     def _end_of(self, general: GeneralId) -> str | None:
         """How a general came to an end; the kernel's own hand is told by the engine alone."""
         if self._children[general].status == -signal.SIGKILL and self._was_too_big(general):
-            return f"his container went beyond its {camp.MEMORY_BYTES >> 20} MiB of memory"
+            return f"his container went beyond its {quarters.MEMORY_BYTES >> 20} MiB of memory"
         told = super()._end_of(general)
         if told is None or self._hq.standing[general].failed is not None:
             return told
