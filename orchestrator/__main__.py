@@ -14,7 +14,7 @@ import click
 
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
-from orchestrator.cli.inspect import logs, verify
+from orchestrator.cli.inspect import journal, logs, trace, verify, views
 from orchestrator.cli.run import run
 
 #: As a shell has it where a signal, SIGPIPE, ended the program.
@@ -52,7 +52,20 @@ def byzantine() -> None:
     """A laboratory for Byzantine agreement: Lamport's generals for real."""
 
 
-for command in (run, validate, schema, list_, logs, verify, doctor, images, down):
+for command in (
+    run,
+    validate,
+    schema,
+    list_,
+    logs,
+    verify,
+    views,
+    journal,
+    trace,
+    doctor,
+    images,
+    down,
+):
     byzantine.add_command(command)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +80,7 @@ def run(
     """
     from node.words import json_line
     from orchestrator import report
+    from orchestrator.cli.page import page
     from orchestrator.exitcodes import gravest
     from orchestrator.results import Failure
     from orchestrator.scenario.problems import printable
@@ -96,7 +96,7 @@ def run(
             if isinstance(result, Failure):
                 click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
             elif style == "table":
-                report.table(result, _console())
+                report.table(result, page())
             elif style == "json":
                 click.echo(json_line(report.verdict_fields(result)))
     if style == "junit":
@@ -259,16 +259,3 @@ def _progress(name: str) -> Iterator[Progress]:
         return
     with console.status(name) as status:
         yield lambda step: status.update(f"{name}: {step}")
-
-
-def _console() -> Any:
-    """Standard output, as wide as it is; colour only on a terminal."""
-    from rich.console import Console
-
-    class Page(Console):
-        def on_broken_pipe(self) -> None:
-            """The reader left. Rich would end the program with 1, which is a verdict here."""
-            raise BrokenPipeError
-
-    width = None if sys.stdout.isatty() else 120
-    return Page(file=sys.stdout, width=width, highlight=False, markup=False)
