@@ -16,6 +16,7 @@ from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
 from orchestrator.cli.run import run
+from orchestrator.cli.tree import tree
 
 #: As a shell has it where a signal, SIGPIPE, ended the program.
 _READER_LEFT: Final = 128 + signal.SIGPIPE
@@ -58,6 +59,7 @@ for command in (
     schema,
     list_,
     logs,
+    tree,
     verify,
     views,
     journal,

@@ -27,7 +27,8 @@ from node.journal import (
 )
 from node.messages import Body, Bundle, Empty, Frame, Oral, Signed
 from node.orders import Brief, GeneralId
-from node.protocols.oral import read_oral, values_in_frame
+from node.protocols.catalogue import values_in_frame
+from node.protocols.oral import read_oral
 from node.words import safe
 
 #: A journal line is no longer, in characters: a frame in base64 and its envelope.
@@ -218,7 +219,7 @@ def _values(body: Body | Bundle, brief: Brief, round: int) -> object:
         case Empty():
             return None
         case Oral():
-            codes = read_oral(body, values_in_frame(brief.n, round), brief.domain)
+            codes = read_oral(body, values_in_frame(brief, round), brief.domain)
             return "nonsense" if isinstance(codes, Reason) else list(map(brief.domain.value, codes))
         case Signed(orders):
             return [(brief.domain.read(order.token), order.signers) for order in orders]

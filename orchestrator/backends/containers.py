@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +56,7 @@ class Containers(Processes):
     def __init__(self, *, allow_remote: bool = False, keep: bool = False) -> None:
         self._allow_remote = allow_remote
         self._keep = keep
+        self._base_port = None
         self._headquarters: Headquarters | None = None
         self._children: dict[GeneralId, Child] = {}
         self._silence_s = 0.0
@@ -179,7 +180,17 @@ class Containers(Processes):
         if self._children[general].status == -signal.SIGKILL and self._was_too_big(general):
             return f"his container went beyond its {camp.MEMORY_BYTES >> 20} MiB of memory"
         told = super()._end_of(general)
-        return told and told.replace("its process", "his container")
+        if told is None or self._hq.standing[general].failed is not None:
+            return told
+        last = self._last_words(general)
+        return told.replace("its process", "his container") + (last and f": {last}")
+
+    def _last_words(self, general: GeneralId) -> str:
+        """The last line that a general's container put out; empty where there is none."""
+        assert self._engine is not None
+        with suppress(EngineError):
+            return camp.last_words(self._engine, self._container_of[general])
+        return ""
 
     def _was_too_big(self, general: GeneralId) -> bool:
         assert self._engine is not None

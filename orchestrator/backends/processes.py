@@ -16,6 +16,7 @@ from typing import Final
 from node.control import Decided, Disband, Muster, Roster, Start, run_id
 from node.links import TransportError
 from node.orders import GeneralId
+from node.protocols import catalogue
 from node.runtime import STATUS_NOWHERE, STATUSES
 from node.settings import PORT_FIRST, PORTS, Settings
 from orchestrator.backends import Backend, BackendError, Mustered
@@ -252,4 +253,4 @@ def _orders(part: Part, cast: Cast, run: bytes, roster: Roster, wait_s: float) -
 def _deadlines_s(cast: Cast) -> float:
     """All rounds' lengths together, and one more for who speaks late."""
     brief = cast.parts[0].brief
-    return (brief.m + 2) * brief.delta_s
+    return (catalogue.rounds(brief) + 1) * brief.delta_s

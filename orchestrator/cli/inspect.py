@@ -63,7 +63,7 @@ def verify(run: Path, fingerprint: bytes | None, style: str) -> int:
     from node.words import json_line
     from orchestrator import report
     from orchestrator.audit import Audit, Finding, audit
-    from orchestrator.cli.page import page
+    from orchestrator.cli.run import console
     from orchestrator.rundir import RunDir, RunDirError
 
     try:
@@ -82,7 +82,7 @@ def verify(run: Path, fingerprint: bytes | None, style: str) -> int:
     for finding in found.false:
         click.echo(f"{finding}: his own false entry, he is a traitor", err=True)
     if found.hands:
-        report.hands_table(found, page())
+        report.hands_table(found, console())
     click.echo(report.audit_line(found))
     return 0 if found.is_clean else 5
 

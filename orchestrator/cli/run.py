@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ BACKENDS = ("processes", "simulation", "containers")
 )
 @click.option("--allow-remote", is_flag=True, help="Also use an engine on another machine.")
 @click.option("--force", is_flag=True, help="Play although very many messages are needed.")
-@click.option("--protocol", help="Without a file: oral, signed, exchange, interactive-consistency.")
+@click.option("--protocol", help="Without a file: a rule book of `byzantine list protocols`.")
 @click.option("-n", "n", type=int, help="How many generals.  [default: 4]")
 @click.option("-m", "m", type=int, help="How many traitors to withstand.  [default: 1]")
 @click.option("--order", help="The commander's order.")
@@ -80,7 +81,6 @@ def run(
     """
     from node.words import json_line
     from orchestrator import report
-    from orchestrator.cli.page import page
     from orchestrator.exitcodes import gravest
     from orchestrator.results import Failure
     from orchestrator.scenario.problems import printable
@@ -96,7 +96,7 @@ def run(
             if isinstance(result, Failure):
                 click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
             elif style == "table":
-                report.table(result, page())
+                report.table(result, console())
             elif style == "json":
                 click.echo(json_line(report.verdict_fields(result)))
     if style == "junit":
@@ -259,3 +259,16 @@ def _progress(name: str) -> Iterator[Progress]:
         return
     with console.status(name) as status:
         yield lambda step: status.update(f"{name}: {step}")
+
+
+def console() -> Any:
+    """Standard output, as wide as it is; colour only on a terminal."""
+    from rich.console import Console
+
+    class Page(Console):
+        def on_broken_pipe(self) -> None:
+            """The reader left. Rich would end the program with 1, which is a verdict here."""
+            raise BrokenPipeError
+
+    width = None if sys.stdout.isatty() else 120
+    return Page(file=sys.stdout, width=width, highlight=False, markup=False)
