@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import socket
 import time
 from abc import abstractmethod
 from pathlib import Path
 from typing import Final
 
-from node.control import Disband, run_id
+from node.control import Disband
 from node.links import TransportError
 from node.orders import GeneralId
 from node.settings import summons
 from orchestrator import quarters
 from orchestrator.backends import BackendError, Mustered
 from orchestrator.backends.fork_client import Child
-from orchestrator.backends.processes import (
-    CALCULATION_S,
-    NONCE_BYTES,
-    Processes,
-    _deadlines_s,
-    _orders,
-)
+from orchestrator.backends.processes import Processes
 from orchestrator.casting import Cast
+from orchestrator.faults import Fault, Kill, Pause
 from orchestrator.headquarters import Headquarters
 
 #: Seconds that generals have to enrol, and more of them for each.
@@ -48,9 +42,7 @@ class Standing(Processes):
 
     def __init__(self) -> None:
         self._base_port = None
-        self._headquarters: Headquarters | None = None
-        self._children: dict[GeneralId, Child] = {}
-        self._silence_s = 0.0
+        self._clear()
 
     @abstractmethod
     def _host(self) -> str:
@@ -65,7 +57,7 @@ class Standing(Processes):
         """Where a general lives, as run.json says it."""
 
     def muster(self, cast: Cast, logs: Path | None) -> Mustered:
-        self._silence_s = CALCULATION_S + _deadlines_s(cast)
+        self._learn(cast)
         muster_s = MUSTER_S + cast.n * MUSTER_EACH_S
         deadline_s = time.monotonic() + muster_s
         host = self._host()
@@ -77,13 +69,14 @@ class Standing(Processes):
             self._children[part.general] = Child(ticket=part.general)
         self._summon_all(deadline_s)
         self._await_enrolment(deadline_s)
-        roster, nonce = self._hq.roster(), secrets.token_bytes(NONCE_BYTES)
-        run = run_id(roster, cast.scenario, nonce)
-        for part in cast.parts:
-            self._hq.order(part.general, _orders(part, cast, run, roster, muster_s))
-        self._await_barrier(time.monotonic() + muster_s)
+        roster, run, nonce = self._line_up(cast, muster_s)
         hosts = {general: self._home(general) for general in self._children}
         return Mustered(roster, run, nonce, hosts)
+
+    def why_not(self, fault: Fault) -> str | None:
+        if isinstance(fault, Pause | Kill):
+            return "generals who stand already are not this run's to pause or kill"
+        return None
 
     def disband(self) -> None:
         """Lets the generals wait again."""
@@ -118,14 +111,14 @@ class Piped(Standing):
 
     def __init__(self, orders: Path) -> None:
         super().__init__()
-        self._orders = orders
+        self._folder = orders
 
     def _host(self) -> str:
         """This container has one network."""
         return socket.gethostbyname(socket.gethostname())
 
     def _summon(self, general: GeneralId, call: bytes) -> bool:
-        path = self._orders / str(general) / quarters.SUMMONS
+        path = self._folder / str(general) / quarters.SUMMONS
         try:
             pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:

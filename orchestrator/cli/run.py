@@ -101,7 +101,7 @@ def run(
             if isinstance(result, Failure):
                 click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
             elif style == "table":
-                report.table(result, _console())
+                report.table(result, console())
             elif style == "json":
                 click.echo(json_line(report.verdict_fields(result)))
     if style == "junit":
@@ -271,7 +271,7 @@ def _progress(name: str) -> Iterator[Progress]:
         yield lambda step: status.update(f"{name}: {step}")
 
 
-def _console() -> Any:
+def console() -> Any:
     """Standard output, as wide as it is; colour only on a terminal."""
     from rich.console import Console
 
