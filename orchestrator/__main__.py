@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from orchestrator.cli.cluster import order, status, up
 from orchestrator.cli.compose import compose
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
@@ -68,6 +69,9 @@ for command in (
     doctor,
     images,
     compose,
+    up,
+    status,
+    order,
     down,
 ):
     byzantine.add_command(command)

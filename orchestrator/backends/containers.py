@@ -72,7 +72,8 @@ class Containers(Processes):
         self._logs = logs
         muster_s = MUSTER_S + cast.n * MUSTER_EACH_S
         with _engine_errors():
-            self._pitch(cast.n)
+            self._engine = connect(allow_remote=self._allow_remote)
+            self._open_headquarters(self._engine, self._pitch(self._engine, cast.n))
             self._call_all_up(cast, KEPT_S if self._keep else 2 * muster_s)
         self._await_enrolment(time.monotonic() + muster_s)
         roster, run, nonce = self._line_up(cast, muster_s)
@@ -93,23 +94,25 @@ class Containers(Processes):
 
     # Muster.
 
-    def _pitch(self, n: int) -> None:
-        """Networks, headquarters on one of them, and a watch over the containers to come."""
-        self._engine = engine = connect(allow_remote=self._allow_remote)
+    def _pitch(self, engine: Engine, n: int) -> str:
+        """Makes the networks; this host's address on that of commands."""
         self._image = images.require(engine, images.GENERAL)
         try:
             pool = subnets.pool()
         except ValueError as error:
             raise EngineError(str(error)) from None
         self._camp = camp.pitch(engine, self._camp_id, n, pool)
-        gateway = self._camp.command.gateway
+        return self._camp.command.gateway
+
+    def _open_headquarters(self, engine: Engine, gateway: str) -> None:
+        """Headquarters at that address, and a watch over the containers to come."""
         try:
             self._headquarters = Headquarters(gateway)
         except TransportError as error:
             raise EngineError(
-                f"headquarters cannot listen on {gateway}, the gateway of network "
-                f"{self._camp.command.name} ({error}): the engine at {engine.endpoint} has its "
-                "networks on another machine; run byzantine there, or --backend processes"
+                f"headquarters cannot listen on {gateway}, the gateway of the network of commands "
+                f"({error}): the engine at {engine.endpoint} has its networks on another machine; "
+                "run byzantine there, or --backend processes"
             ) from error
         self._watch = Watch(engine, self._camp_id)
         self._hq.also_listen(self._watch.fd, self._hear_news)
@@ -126,12 +129,8 @@ class Containers(Processes):
 
     def _put_up(self, general: GeneralId, token: bytes, patience_s: float) -> None:
         assert self._camp is not None
-        environment = {
-            "BYZANTINE_BIND_HOST": self._camp.field.address(general),
-            "BYZANTINE_PORT": str(quarters.FIELD_PORT),
-            "BYZANTINE_PATIENCE": str(patience_s),
-        }
         call = summons(token, self._hq.endpoint, self._hq.public)
+        environment = self._camp.post(general, patience_s)
         id = self._camp.put_up(general, self._image, environment, call)
         self._container_of[general] = id
 
@@ -202,15 +201,18 @@ class Containers(Processes):
             self._hands.shutdown(wait=True, cancel_futures=True)
             self._hands = None
         if self._headquarters is not None:
-            if not self._keep and self._watch is not None:
-                self._end_generals(self._headquarters)
+            if self._watch is not None:
+                self._part(self._headquarters)
             self._headquarters.close()
             self._headquarters = None
         if self._watch is not None:
             self._watch.close()
             self._watch = None
 
-    def _end_generals(self, headquarters: Headquarters) -> None:
+    def _part(self, headquarters: Headquarters) -> None:
+        """The last word to the generals: to end, and that they do; those who are kept have none."""
+        if self._keep:
+            return
         called_up = [self._children[general] for general in self._container_of]
 
         def all_have_ended() -> bool:
