@@ -55,9 +55,10 @@ from node.messages import (
 )
 from node.orders import GeneralId, others
 from node.protocols import catalogue
+from node.protocols.lockstep import Machine
 from node.rounds import Rounds
 from node.signatures import Chains, Signer, is_admissible
-from node.traitors import Machine, Seat, Traitor, strategy_of
+from node.traitors import Seat, Traitor, strategy_of
 
 #: Refusals of one sender that are entered in the journal one by one; the rest are only counted,
 #: and once as many again were refused his frames are no longer even decoded.
@@ -108,7 +109,9 @@ class General:
         protocol = muster.brief.over or muster.brief.protocol
         self.chains = Chains(muster.run, protocol, self._publics)
         part = catalogue.build(self.me, muster.brief, self.chains)
-        self._machine: Machine = Rounds(part, muster.brief.delta_s)
+        self._machine: Machine = (
+            part if isinstance(part, Machine) else Rounds(part, muster.brief.delta_s)
+        )
         if muster.role is not None:
             seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
             self._machine = Traitor(self._machine, strategy_of(muster.role, seat))
@@ -273,10 +276,10 @@ class General:
                 self.journal.append(Noted(text, rule))
             case Lie(to, round, truth, told, rule):
                 self.journal.append(Lied(to, round, truth, told, rule))
-            case Halt(rule):
+            case Halt(rule, text):
                 self._halted = True
                 self._timers.clear()
-                self.journal.append(Noted("crashed", rule))
+                self.journal.append(Noted(text, rule))
             case _:
                 assert_never(effect)
 

@@ -17,6 +17,7 @@ from node.messages import Frame
 from node.orders import Brief, Domain, GeneralId, Value, others
 from node.protocols import catalogue, paths
 from node.protocols.consistency import InteractiveConsistency
+from node.protocols.lockstep import Machine
 from node.protocols.oral import OralMessages
 from node.rounds import Rounds
 from node.signatures import Chains
@@ -137,6 +138,7 @@ def _replayed(record: Record, commander: GeneralId | None) -> _Part:
     brief = opened.brief
     _check(brief, opened.general)
     part = catalogue.build(opened.general, brief, Chains(opened.run, brief.protocol, {}))
+    assert not isinstance(part, Machine)
     machine = Rounds(part, brief.delta_s)
     for event in _events(record):
         machine.on_event(event)
@@ -150,7 +152,7 @@ def _replayed(record: Record, commander: GeneralId | None) -> _Part:
 
 def _check(brief: Brief, general: GeneralId) -> None:
     """NoTree where a brief has none, or is none that anyone gave: a journal may say anything."""
-    if "oral" not in (brief.protocol, brief.over):
+    if catalogue.played(brief) is not catalogue.PROTOCOLS["oral"]:
         raise NoTree(f"{brief.over or brief.protocol} has no tree of paths: OM(m), `oral`, has")
     generals = (general, brief.commander or 0)
     if not 0 <= brief.m < brief.n <= GENERALS_MAX or not all(0 <= g < brief.n for g in generals):
