@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from node import wire
-from node.events import Event, Received, Started, TimerFired
+from node.events import Event, Received, Resumed, Started, TimerFired
 from node.journal import Began, Heard, Opened, Woke
+from node.journal import Resumed as WentOn
 from node.messages import Frame
 from node.orders import Brief, Domain, GeneralId, Value, others
 from node.protocols import catalogue, paths
@@ -139,7 +140,7 @@ def _replayed(record: Record, commander: GeneralId | None) -> _Part:
     _check(brief, opened.general)
     part = catalogue.build(opened.general, brief, Chains(opened.run, brief.protocol, {}))
     assert not isinstance(part, Machine)
-    machine = Rounds(part, brief.delta_s)
+    machine = Rounds(part, brief.delta_s, brief.barriers)
     for event in _events(record):
         machine.on_event(event)
     if isinstance(part, InteractiveConsistency):
@@ -167,6 +168,8 @@ def _events(record: Record) -> Iterator[Event]:
         match entry:
             case Began(at_s):
                 yield Started(at_s)
+            case WentOn(round, at_s):
+                yield Resumed(round, at_s)
             case Woke(timer=timer):
                 yield TimerFired(timer)
             case Heard(sender=sender, data=data):

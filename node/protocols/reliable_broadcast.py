@@ -24,7 +24,7 @@ from typing import Final, assert_never
 import numpy as np
 
 from node.effects import CancelTimer, Decide, Effect, Halt, Reason, Refuse, Send, SetTimer
-from node.events import Event, Received, Started, TimerFired
+from node.events import Event, Received, Resumed, Started, TimerFired
 from node.messages import Frame, Oral
 from node.orders import Domain, GeneralId, Value, others
 from node.protocols.oral import read_oral
@@ -73,6 +73,8 @@ class ReliableBroadcast:
             case TimerFired(name):
                 is_over = name == WATCH and not self._has_accepted
                 return [Halt(rule=WATCH, text="accepts nothing while watched")] if is_over else []
+            case Resumed():
+                return []
             case _:
                 assert_never(event)
 

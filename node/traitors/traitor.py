@@ -173,6 +173,10 @@ class Traitor:
     def on_event(self, event: Event) -> list[Effect]:
         return self._strategy.on_event(event, self._machine.on_event(event))
 
+    def learn(self, event: Event) -> None:
+        """Tells the strategy what happened before its time."""
+        self._strategy.on_event(event, [])
+
 
 def parameters(strategy: type[Strategy]) -> dict[str, Any]:
     """The names and defaults of a strategy's parameters, `seat` and `**others` left out."""

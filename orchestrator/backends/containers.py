@@ -24,15 +24,14 @@ from orchestrator import camp, images, subnets
 from orchestrator.backends import BackendError, Mustered
 from orchestrator.backends.fork_client import Child
 from orchestrator.backends.processes import (
-    CALCULATION_S,
     NONCE_BYTES,
     Processes,
-    _deadlines_s,
     _orders,
 )
 from orchestrator.camp import Camp, Watch
 from orchestrator.casting import Cast
 from orchestrator.engine import Engine, EngineError, connect
+from orchestrator.faults import Cut, Disconnect, Fault, Kill, Pause
 from orchestrator.headquarters import Headquarters
 
 #: Seconds that generals have to enrol, and more of them for each: cores are few, and containers
@@ -57,9 +56,7 @@ class Containers(Processes):
         self._allow_remote = allow_remote
         self._keep = keep
         self._base_port = None
-        self._headquarters: Headquarters | None = None
-        self._children: dict[GeneralId, Child] = {}
-        self._silence_s = 0.0
+        self._clear()
         self._engine: Engine | None = None
         self._camp_id = camp.new_id()
         self._camp: Camp | None = None
@@ -75,7 +72,7 @@ class Containers(Processes):
         return self._camp.project if self._camp else None
 
     def muster(self, cast: Cast, logs: Path | None) -> Mustered:
-        self._silence_s = CALCULATION_S + _deadlines_s(cast)
+        self._learn(cast)
         self._logs = logs
         muster_s = MUSTER_S + cast.n * MUSTER_EACH_S
         with _engine_errors():
@@ -89,6 +86,11 @@ class Containers(Processes):
         self._await_barrier(time.monotonic() + muster_s)
         hosts = {general: id[:SHORT_ID] for general, id in sorted(self._container_of.items())}
         return Mustered(roster, run, nonce, hosts)
+
+    def why_not(self, fault: Fault) -> str | None:
+        if isinstance(fault, Cut | Disconnect | Pause | Kill):
+            return "containers cannot be cut off, paused or killed yet: take --backend processes"
+        return None
 
     def disband(self) -> None:
         with _undisturbed(), _engine_errors():

@@ -99,11 +99,11 @@ def test_the_run_directory_says_whose_container_was_whose(
     seen: dict[int, str] = {}
 
     class Looking(Containers):
-        def command(self, on_decided: Callable[[int], None]) -> Any:
+        def command(self, on_decided: Callable[[int], None], *course: Any) -> Any:
             (found,) = [one for one in camp.find(built) if f"byzantine-{one.id}" == self.project]
             for container in found.containers:
                 seen[int(container["Labels"][camp.GENERAL_LABEL])] = container["Id"]
-            return super().command(on_decided)
+            return super().command(on_decided, *course)
 
     result = trial.play(scenarios.load("oral-traitorous-lieutenant"), Looking(), tmp_path)
     run = json.loads((path_of(result) / "run.json").read_text())
