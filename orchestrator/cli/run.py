@@ -103,7 +103,7 @@ def run(
     byzantine run --protocol oral -n 4 -m 1 --traitor 3=flip --order attack
     """
     wanted = chosen(scenario, options, (*settings, *seeding(seed)))
-    with _backends(backend, base_port, keep, allow_remote, summons) as make:
+    with backends(backend, base_port, keep, allow_remote, summons) as make:
         return play_all(wanted, make, out, style)
 
 
@@ -158,7 +158,8 @@ def chosen(
         raise click.UsageError(f"a scenario says that itself: change it with {hint}")
     if not names and "protocol" not in fields:
         raise click.UsageError("name a scenario, or a --protocol; `byzantine list` shows both")
-    fields = {"name": slug(options["protocol"] or ""), "n": 4, "m": 1} | fields
+    usual = _USUAL.get(str(fields.get("protocol")), {"n": 4, "m": 1})
+    fields = {"name": slug(options["protocol"] or ""), **usual} | fields
     found, faults = [], []
     for name in names or (None,):
         try:
@@ -182,6 +183,8 @@ def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return {_FIELDS.get(name, name): _read(name, value) for name, value in given.items()}
 
 
+#: Where four generals and one traitor make no sense.
+_USUAL = {"tmr": {"n": 7, "m": 1}, "two-generals": {"n": 2, "m": 0}}
 #: Options that bear another name than the field, which as a name in Python would be taken.
 _FIELDS = {"default_order": "default"}
 
@@ -230,8 +233,12 @@ def _forcing(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _backends(
-    name: str, base_port: int | None, keep: bool, allow_remote: bool, summons: Path | None
+def backends(
+    name: str,
+    base_port: int | None = None,
+    keep: bool = False,
+    allow_remote: bool = False,
+    summons: Path | None = None,
 ) -> Iterator[Callable[[], Backend]]:
     """Makes a backend a run; what they share, such as the fork server, ends with the context."""
     if summons is not None:

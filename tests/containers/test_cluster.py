@@ -119,6 +119,8 @@ def test_status_names_whoever_does_not_answer(built: Engine, cluster: camp.Found
 
 
 def test_logs_of_the_cluster_are_those_of_all_orders(cluster: camp.Found) -> None:
+    for order in ("attack", "retreat"):
+        assert call("order", order, "--cluster", cluster.id).return_value == 0
     done = call("logs", f"byzantine-{cluster.id}", "2", "--format", "json")
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
     assert events.count("opened") == events.count("decided") > 1
