@@ -33,7 +33,14 @@ DERIVED = {
 
 def completed(fields: Known, written: frozenset[str]) -> Known:
     """The fields with the defaults of those that were not written, and what follows from them."""
-    unwritten = {"seed": 1, "delta": 0.5, "traitors": {}, "coalition": True, "force": False}
+    unwritten = {
+        "seed": 1,
+        "delta": 0.5,
+        "traitors": {},
+        "chaos": {},
+        "coalition": True,
+        "force": False,
+    }
     unwritten |= {"summary": "", "reference": (), "expect": Expect(), "values": (RETREAT, ATTACK)}
     known: Known = {**unwritten, **_by_protocol(fields.get("protocol")), **fields}
     known = {name: one for name, one in known.items() if name in fields or name not in written}
@@ -127,6 +134,7 @@ def scenario(known: Known, name: str) -> Scenario:
             "order": fitted(known["order"], domain),
             "inputs": _inputs(known["inputs"], known["n"], domain),
             "traitors": _traitors(known["traitors"]),
+            "chaos": tuple(known["chaos"].values()),
             "expect": _expect(known["expect"], domain),
         }
     )
