@@ -45,6 +45,10 @@ BACKENDS = ("processes", "simulation", "containers")
     "--keep", is_flag=True, help="Leave containers and networks up; see `byzantine down`."
 )
 @click.option("--allow-remote", is_flag=True, help="Also use an engine on another machine.")
+@click.option(
+    "--summons", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Play with generals who wait at named pipes in this folder: see `byzantine compose`.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Play although very many messages are needed.")
 @click.option("--protocol", help="Without a file: a rule book of `byzantine list protocols`.")
 @click.option("-n", "n", type=int, help="How many generals.  [default: 4]")
@@ -71,6 +75,7 @@ def run(
     base_port: int | None,
     keep: bool,
     allow_remote: bool,
+    summons: Path | None,
     **options: Any,
 ) -> int:
     """Play scenarios: files, shipped ones by name, or one given by options.
@@ -88,7 +93,7 @@ def run(
     played: list[Result | Failure] = []
     codes: list[ExitCode] = []
     chosen = _chosen(scenario, options, (*settings, *_seeding(seed), *_forcing(options)))
-    with _backends(backend, base_port, keep, allow_remote) as make:
+    with _backends(backend, base_port, keep, allow_remote, summons) as make:
         for one in chosen:
             result, code = _play(one, make(), out)
             codes.append(code)
@@ -191,9 +196,14 @@ def _forcing(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 @contextmanager
 def _backends(
-    name: str, base_port: int | None, keep: bool, allow_remote: bool
+    name: str, base_port: int | None, keep: bool, allow_remote: bool, summons: Path | None
 ) -> Iterator[Callable[[], Backend]]:
     """Makes a backend a run; what they share, such as the fork server, ends with the context."""
+    if summons is not None:
+        from orchestrator.backends.standing import Piped
+
+        yield lambda: Piped(summons)
+        return
     if keep and name != "containers":
         raise click.UsageError("--keep is for --backend containers: nothing else outlives its run")
     if name == "containers":
