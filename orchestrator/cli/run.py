@@ -123,7 +123,8 @@ def _chosen(
         raise click.UsageError(f"a scenario says that itself: change it with {hint}")
     if not names and "protocol" not in fields:
         raise click.UsageError("name a scenario, or a --protocol; `byzantine list` shows both")
-    fields = {"name": slug(options["protocol"] or ""), "n": 4, "m": 1} | fields
+    usual = _USUAL.get(str(fields.get("protocol")), {"n": 4, "m": 1})
+    fields = {"name": slug(options["protocol"] or ""), **usual} | fields
     chosen, faults = [], []
     for name in names or (None,):
         try:
@@ -147,6 +148,8 @@ def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return {_FIELDS.get(name, name): _read(name, value) for name, value in given.items()}
 
 
+#: Where four generals and one traitor make no sense.
+_USUAL = {"tmr": {"n": 7, "m": 1}, "two-generals": {"n": 2, "m": 0}}
 #: Options that bear another name than the field, which as a name in Python would be taken.
 _FIELDS = {"default_order": "default"}
 
