@@ -165,7 +165,10 @@ class Scenario(BaseModel):
         fields["delta"] = duration(self.delta)
         fields["expect"] = _given(fields["expect"])
         fields["traitors"] = _grouped(self.traitors)
-        fields["chaos"] = [written_step(step) for step in self.chaos]
+        # Where nothing befalls anyone, nothing is said of it.
+        del fields["chaos"]
+        if self.chaos:
+            fields["chaos"] = [written_step(step) for step in self.chaos]
         yaml = YAML(typ="rt", pure=True)
         yaml.default_flow_style = None
         yaml.allow_unicode = True
