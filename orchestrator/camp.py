@@ -100,9 +100,7 @@ class Camp:
             if summons is None:
                 self.engine.client.api.start(container)
                 return container
-            with _standard_input(self.engine, container) as tell:
-                self.engine.client.api.start(container)
-                tell(summons)
+            start_and_summon(self.engine, container, summons)
         return container
 
     def _create(
@@ -153,6 +151,13 @@ class Camp:
         return created
 
 
+def start_and_summon(engine: Engine, container: str, summons: bytes) -> None:
+    """Starts a container and hands its general his summons."""
+    with refusals("starting a container"), _standard_input(engine, container) as tell:
+        engine.client.api.start(container)
+        tell(summons)
+
+
 def summon(engine: Engine, container: str, summons: bytes) -> None:
     """Hands a summons to a general who waits for one."""
     with refusals("summoning a general"), _standard_input(engine, container) as tell:
@@ -192,7 +197,7 @@ def pitch(engine: Engine, id: str, generals: int, pool: IPv4Network) -> Camp:
 def _plot(engine: Engine, id: str, role: str, pool: IPv4Network, prefix: int) -> Plot:
     """A new network on a subnet that is free, and was still free when the engine was asked."""
     api = engine.client.api
-    name = f"{project_of(id)}_{role}"
+    name = network_of(id, role)
     with refusals("listing networks"):
         taken = [*subnets.of_engine(api.networks()), *subnets.of_host()]
     for subnet in subnets.free(pool, prefix, taken):
@@ -244,6 +249,10 @@ class Watch:
         """Takes the news as heard, so that `fd` is no longer readable."""
         with suppress(BlockingIOError):
             os.read(self.fd, 1 << 16)
+
+    def forget(self, container: str) -> None:
+        """Of one that ended and is to be started again."""
+        self.ended.pop(container, None)
 
     def ring(self) -> None:
         """Makes `fd` readable, from any thread."""
@@ -417,6 +426,11 @@ def _unless_gone() -> Iterator[None]:
 
 def project_of(id: str) -> str:
     return f"byzantine-{id}"
+
+
+def network_of(id: str, role: str) -> str:
+    """The name of a camp's network: FIELD or COMMAND."""
+    return f"{project_of(id)}_{role}"
 
 
 def _labels(id: str) -> dict[str, str]:

@@ -106,6 +106,10 @@ class Lasting(Containers):
         call = summons(token, self._hq.endpoint, self._hq.public)
         camp.summon(self._engine, container, call)
 
+    def _address(self, general: GeneralId) -> str:
+        networks = self._cluster.container_of()[general]["NetworkSettings"]["Networks"]
+        return str(networks[camp.network_of(self._camp_id, quarters.FIELD)]["IPAddress"])
+
     def _part(self, headquarters: Headquarters) -> None:
         headquarters.dismiss(self._children, time.monotonic() + DISMISS_S)
 
