@@ -17,8 +17,8 @@ from node.general import Action, Deliver, General
 from node.orders import Brief, GeneralId
 from node.protocols import paths
 
-GENERALS: Final = 4
-TRAITORS: Final = 1
+GENERALS: Final = 5
+TRAITORS: Final = 2
 #: Tables larger than this together, in bytes, are left to each general's own need.
 TABLES_BYTES_MAX: Final = 1 << 28
 _RUN: Final = bytes(32)
@@ -34,8 +34,8 @@ def lay_out(brief: Brief) -> None:
     if 2 * positions * 8 > TABLES_BYTES_MAX:
         return
     for length in lengths:
+        paths.arrivals(lieutenants, length)
         for rank in range(lieutenants):
-            paths.ending(lieutenants, length, rank)
             paths.avoiding(lieutenants, length - 1, rank)
 
 
