@@ -22,16 +22,21 @@ from node.control import (
     Collect,
     Decided,
     Disband,
+    Done,
     Enrol,
     Failed,
     JournalPart,
     Muster,
     NotReady,
     Order,
+    Reached,
     Ready,
+    Resume,
     Start,
+    Suffer,
+    Turn,
 )
-from node.effects import CancelTimer, Decide, SetTimer
+from node.effects import CancelTimer, Decide, Reach, SetTimer
 from node.general import Action, Deliver, General
 from node.links import LINK_FRAMES_MAX, Control, Field, TransportError, Trouble
 from node.logs import Log
@@ -263,6 +268,14 @@ class Runtime:
                 self._take_place(order)
             case Start(at_s):
                 self._open_barrier(at_s)
+            case Resume(round, at_s):
+                self._open_round(round, at_s)
+            case Suffer(number=number):
+                self._carry_out(self._general.suffer(order, time.monotonic()))
+                self._control.report(Done(number))
+            case Turn(number, role):
+                self._general.turn(role)
+                self._control.report(Done(number))
             case Collect():
                 self._hand_in()
             case Disband():
@@ -297,6 +310,15 @@ class Runtime:
             now_s = time.monotonic()
             self._start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
             self._alarm_s = self._start_s + (-EARLY_S if self._speaks_first else LAZY_S)
+
+    def _open_round(self, round: int, at_s: float | None) -> None:
+        """The barrier before a later round: nobody's first frame has to come on the instant."""
+        if self._started_s is None:
+            return
+        now_s = time.monotonic()
+        start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
+        wait_until(start_s)
+        self._carry_out(self._general.resume(round, start_s))
 
     def _start(self) -> None:
         """Round 1. Who speaks first does so to the point; the others begin as they hear of it."""
@@ -336,6 +358,9 @@ class Runtime:
                     self._timers[name] = at_s
                 case CancelTimer(name):
                     self._timers.pop(name, None)
+                case Reach(milestone, number):
+                    self._control.report(Reached(milestone, number))
+                    self._busy.add(self._control.fd)
                 case Decide(value, tally):
                     self._report_decision(value, tally)
                 case _:

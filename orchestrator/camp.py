@@ -7,6 +7,7 @@ docker compose are there too: `docker compose -p byzantine-<id> ps`, `logs` and 
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import threading
@@ -52,6 +53,8 @@ HANDS: Final = 4
 STRIKE_S: Final = 60.0
 #: What is being removed by the engine is looked at again after so long, in seconds.
 LOOK_AGAIN_S: Final = 0.02
+#: Characters of a container's last line that are repeated.
+LAST_WORDS_MAX: Final = 300
 
 _NO_ROOM: Final = ("overlaps", "non-overlapping", "fully subnetted")
 
@@ -319,6 +322,18 @@ def save_logs(engine: Engine, id: str, folder: Path) -> None:
         logs = list(hands.map(read, api.containers(all=True, filters=by_label)))
     for general, said in logs:
         (folder / f"general-{general}.log").write_bytes(said)
+
+
+def last_words(engine: Engine, container: str) -> str:
+    """The last line that a container has put out: of a line of the log, what went wrong."""
+    said = b""
+    with refusals("reading a container's log"), _unless_gone():
+        said = engine.client.api.logs(container, tail=1)
+    line = said.decode(errors="replace").strip()
+    # What is no line of the log is whatever the interpreter had to say.
+    with suppress(ValueError, KeyError, TypeError):
+        line = str(json.loads(line)["reason"])
+    return line[:LAST_WORDS_MAX]
 
 
 def _each(hands: ThreadPoolExecutor, ids: Iterable[str], do: Callable[[str], object]) -> None:

@@ -116,7 +116,7 @@ def why_not_owed(case: Case) -> str | None:
         return f"faulty generals {_set(case.faulty)} outnumber m = {brief.m}"
     needed = catalogue.generals_min(brief)
     if case.faulty and needed >= catalogue.NEVER:
-        return "a single exchange promises nothing once there is a traitor"
+        return catalogue.played(brief).nothing_owed
     if case.faulty and brief.n < needed:
         return f"n = {brief.n} is below {needed}, which m = {brief.m} needs"
     return None

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.orders import Brief, Combiner, GeneralId
-from node.protocols import oral
+from node.protocols import flat_vote, oral, signed
 from node.protocols.consistency import InteractiveConsistency
 from node.protocols.exchange import Exchange
+from node.protocols.flat_vote import FlatVote
 from node.protocols.lockstep import Lockstep
 from node.protocols.oral import OralMessages
 from node.protocols.signed import SignedMessages
@@ -23,7 +24,12 @@ from node.signatures import Chains
 
 @dataclass(frozen=True)
 class Entry:
-    """One protocol. `generals_min(m)`: with fewer generals its promises are not owed."""
+    """One protocol. `generals_min(m)`: with fewer generals its promises are not owed.
+
+    `messages(n, m)` are the paper's of a loyal run, `values(n, round)` those in one oral frame.
+    `nothing_owed` says why, where no number of generals is enough. `has_paths`: each value of a
+    frame came by one path of generals, which a script can name.
+    """
 
     name: str
     title: str
@@ -32,11 +38,20 @@ class Entry:
     rounds: Callable[[int], int]
     generals_min: Callable[[int], int]
     has_commander: bool
+    messages: Callable[[int, int], int]
+    values: Callable[[int, int], int] = lambda n, round: 1
+    nothing_owed: str = ""
+    has_paths: bool = False
 
 
 def build(me: GeneralId, brief: Brief, chains: Chains) -> Lockstep:
     """One general's part in what the brief names. KeyError where there is no such protocol."""
     return PROTOCOLS[brief.protocol].build(me, brief, chains)
+
+
+def played(brief: Brief) -> Entry:
+    """The rule book whose bodies travel: that under interactive consistency, where it is played."""
+    return PROTOCOLS[brief.over if brief.over is not None else brief.protocol]
 
 
 def rounds(brief: Brief) -> int:
@@ -45,27 +60,26 @@ def rounds(brief: Brief) -> int:
 
 def generals_min(brief: Brief) -> int:
     """Fewer generals than this owe nothing: the bound of the protocol, or of the one under it."""
-    name = brief.over if brief.over is not None else brief.protocol
-    needed = PROTOCOLS[name].generals_min(brief.m)
+    needed = played(brief).generals_min(brief.m)
     if brief.over is None or brief.combiner is Combiner.VECTOR:
         return needed
     return max(needed, combined_generals_min(brief.m))
 
 
+def values_in_frame(brief: Brief, round: int) -> int:
+    """How many values an oral body of `round` holds."""
+    return played(brief).values(brief.n, round)
+
+
 def frame_bytes(brief: Brief) -> int:
     """The largest frame that a loyal general sends, roughly: oral arrays are what grows."""
-    per_instance = 0
-    if "oral" in (brief.protocol, brief.over):
-        values = oral.values_in_frame(brief.n, rounds(brief))
-        per_instance = brief.domain.packed_bytes(values)
+    per_instance = brief.domain.packed_bytes(values_in_frame(brief, rounds(brief)))
     return 64 + (per_instance + 8) * (brief.n if brief.over else 1)
 
 
-def oral_messages(brief: Brief) -> int:
-    """The paper's messages of a loyal run over oral messages, which is what explodes; else 0."""
-    if "oral" not in (brief.protocol, brief.over):
-        return 0
-    return oral.messages(brief.n, brief.m) * (brief.n if brief.over else 1)
+def messages(brief: Brief) -> int:
+    """The paper's messages of a loyal run."""
+    return played(brief).messages(brief.n, brief.m) * (brief.n if brief.over else 1)
 
 
 def _oral(me: GeneralId, brief: Brief, chains: Chains) -> OralMessages:
@@ -74,6 +88,17 @@ def _oral(me: GeneralId, brief: Brief, chains: Chains) -> OralMessages:
 
 def _signed(me: GeneralId, brief: Brief, chains: Chains) -> SignedMessages:
     return _signed_instance(me, brief, chains, _commander(brief))
+
+
+def _flat_vote(me: GeneralId, brief: Brief, chains: Chains) -> FlatVote:
+    return FlatVote(
+        me=me,
+        n=brief.n,
+        m=brief.m,
+        commander=_commander(brief),
+        domain=brief.domain,
+        order=brief.value if me == brief.commander else None,
+    )
 
 
 def _exchange(me: GeneralId, brief: Brief, chains: Chains) -> Exchange:
@@ -136,6 +161,9 @@ PROTOCOLS: dict[str, Entry] = {
             rounds=lockstep_rounds,
             generals_min=oral_generals_min,
             has_commander=True,
+            messages=oral.messages,
+            values=oral.values_in_frame,
+            has_paths=True,
         ),
         Entry(
             name="signed",
@@ -145,6 +173,8 @@ PROTOCOLS: dict[str, Entry] = {
             rounds=lockstep_rounds,
             generals_min=signed_generals_min,
             has_commander=True,
+            messages=signed.messages,
+            has_paths=True,
         ),
         Entry(
             name="exchange",
@@ -154,6 +184,21 @@ PROTOCOLS: dict[str, Entry] = {
             rounds=lambda m: 1,
             generals_min=lambda m: 1 if m == 0 else NEVER,
             has_commander=False,
+            messages=lambda n, m: n * (n - 1),
+            nothing_owed="a single exchange promises nothing once there is a traitor",
+            has_paths=True,
+        ),
+        Entry(
+            name="flat-vote",
+            title="every relayed word is one vote, m + 1 rounds: it is not OM(m), and breaks",
+            source="a report's program, re-created",
+            build=_flat_vote,
+            rounds=lockstep_rounds,
+            generals_min=lambda m: oral_generals_min(m) if m <= 1 else NEVER,
+            has_commander=True,
+            messages=flat_vote.messages,
+            values=flat_vote.values_in_frame,
+            nothing_owed="beyond m = 1 a flat vote promises nothing once there is a traitor",
         ),
         Entry(
             name="interactive-consistency",
@@ -163,11 +208,12 @@ PROTOCOLS: dict[str, Entry] = {
             rounds=lockstep_rounds,
             generals_min=oral_generals_min,
             has_commander=False,
+            messages=oral.messages,
         ),
     )
 }
 
-#: No number of generals makes a single exchange agree with one traitor among them.
+#: No number of generals is enough.
 NEVER = 1 << 30
 
 #: Combiners that each protocol takes; the first is its default.

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,15 +24,14 @@ from orchestrator import camp, images, subnets
 from orchestrator.backends import BackendError, Mustered
 from orchestrator.backends.fork_client import Child
 from orchestrator.backends.processes import (
-    CALCULATION_S,
     NONCE_BYTES,
     Processes,
-    _deadlines_s,
     _orders,
 )
 from orchestrator.camp import Camp, Watch
 from orchestrator.casting import Cast
 from orchestrator.engine import Engine, EngineError, connect
+from orchestrator.faults import Cut, Disconnect, Fault, Kill, Pause
 from orchestrator.headquarters import Headquarters
 
 #: Seconds that generals have to enrol, and more of them for each: cores are few, and containers
@@ -56,9 +55,8 @@ class Containers(Processes):
     def __init__(self, *, allow_remote: bool = False, keep: bool = False) -> None:
         self._allow_remote = allow_remote
         self._keep = keep
-        self._headquarters: Headquarters | None = None
-        self._children: dict[GeneralId, Child] = {}
-        self._silence_s = 0.0
+        self._base_port = None
+        self._clear()
         self._engine: Engine | None = None
         self._camp_id = camp.new_id()
         self._camp: Camp | None = None
@@ -74,7 +72,7 @@ class Containers(Processes):
         return self._camp.project if self._camp else None
 
     def muster(self, cast: Cast, logs: Path | None) -> Mustered:
-        self._silence_s = CALCULATION_S + _deadlines_s(cast)
+        self._learn(cast)
         self._logs = logs
         muster_s = MUSTER_S + cast.n * MUSTER_EACH_S
         with _engine_errors():
@@ -88,6 +86,11 @@ class Containers(Processes):
         self._await_barrier(time.monotonic() + muster_s)
         hosts = {general: id[:SHORT_ID] for general, id in sorted(self._container_of.items())}
         return Mustered(roster, run, nonce, hosts)
+
+    def why_not(self, fault: Fault) -> str | None:
+        if isinstance(fault, Cut | Disconnect | Pause | Kill):
+            return "containers cannot be cut off, paused or killed yet: take --backend processes"
+        return None
 
     def disband(self) -> None:
         with _undisturbed(), _engine_errors():
@@ -179,7 +182,17 @@ class Containers(Processes):
         if self._children[general].status == -signal.SIGKILL and self._was_too_big(general):
             return f"his container went beyond its {camp.MEMORY_BYTES >> 20} MiB of memory"
         told = super()._end_of(general)
-        return told and told.replace("its process", "his container")
+        if told is None or self._hq.standing[general].failed is not None:
+            return told
+        last = self._last_words(general)
+        return told.replace("its process", "his container") + (last and f": {last}")
+
+    def _last_words(self, general: GeneralId) -> str:
+        """The last line that a general's container put out; empty where there is none."""
+        assert self._engine is not None
+        with suppress(EngineError):
+            return camp.last_words(self._engine, self._container_of[general])
+        return ""
 
     def _was_too_big(self, general: GeneralId) -> bool:
         assert self._engine is not None

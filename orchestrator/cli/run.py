@@ -46,7 +46,7 @@ BACKENDS = ("processes", "simulation", "containers")
 )
 @click.option("--allow-remote", is_flag=True, help="Also use an engine on another machine.")
 @click.option("--force", is_flag=True, help="Play although very many messages are needed.")
-@click.option("--protocol", help="Without a file: oral, signed, exchange, interactive-consistency.")
+@click.option("--protocol", help="Without a file: a rule book of `byzantine list protocols`.")
 @click.option("-n", "n", type=int, help="How many generals.  [default: 4]")
 @click.option("-m", "m", type=int, help="How many traitors to withstand.  [default: 1]")
 @click.option("--order", help="The commander's order.")
@@ -96,7 +96,7 @@ def run(
             if isinstance(result, Failure):
                 click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
             elif style == "table":
-                report.table(result, _console())
+                report.table(result, console())
             elif style == "json":
                 click.echo(json_line(report.verdict_fields(result)))
     if style == "junit":
@@ -261,7 +261,7 @@ def _progress(name: str) -> Iterator[Progress]:
         yield lambda step: status.update(f"{name}: {step}")
 
 
-def _console() -> Any:
+def console() -> Any:
     """Standard output, as wide as it is; colour only on a terminal."""
     from rich.console import Console
 

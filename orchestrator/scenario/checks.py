@@ -107,7 +107,7 @@ def _exchange_has_no_vector(protocol: Protocol, combiner: Combiner | None) -> It
 def _few_enough_messages(
     protocol: Protocol, n: int, m: int, brief: Brief, force: bool
 ) -> Iterator[Flaw]:
-    count = catalogue.oral_messages(brief)
+    count = catalogue.messages(brief)
     if count > MESSAGES_MAX and not force:
         taken, most = _grouped(count), _grouped(MESSAGES_MAX)
         yield (

@@ -53,14 +53,14 @@ def fitted(value: Any, domain: Domain) -> Any:
 def _by_protocol(protocol: Protocol | None) -> Known:
     nobody = {"commander": None, "order": None, "over": None}
     match protocol:
-        case Protocol.ORAL | Protocol.SIGNED:
-            return {"commander": 0, "over": None, "combiner": None, "inputs": None}
         case Protocol.EXCHANGE:
             return {**nobody, "m": 1, "combiner": Combiner.MAJORITY}
         case Protocol.INTERACTIVE_CONSISTENCY:
             return {**nobody, "over": Over.ORAL, "combiner": Combiner.VECTOR}
         case None:
             return {}
+        case _:
+            return {"commander": 0, "over": None, "combiner": None, "inputs": None}
 
 
 def _complete_orders(known: Known) -> None:

@@ -243,6 +243,8 @@ def _below_bound(scenario: Scenario) -> str | None:
             f"keep IC1 and IC2 against {m} traitor{'s' * (m > 1)} (Lamport, Shostak, Pease 1982, "
             "Theorem 1); what breaks is out of model"
         )
+    if scenario.protocol is Protocol.FLAT_VOTE and m > 1:
+        return catalogue.PROTOCOLS[scenario.protocol.value].nothing_owed
     return None
 
 

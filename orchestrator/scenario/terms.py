@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from node.effects import Reason
 from node.orders import Combiner, Decision, Value
+from node.protocols.catalogue import PROTOCOLS
 from node.traitors import STRATEGIES
 from orchestrator.scenario.problems import shown
 
@@ -39,11 +40,12 @@ class Protocol(StrEnum):
     ORAL = "oral"
     SIGNED = "signed"
     EXCHANGE = "exchange"
+    FLAT_VOTE = "flat-vote"
     INTERACTIVE_CONSISTENCY = "interactive-consistency"
 
     @property
     def has_commander(self) -> bool:
-        return self in (Protocol.ORAL, Protocol.SIGNED)
+        return PROTOCOLS[self.value].has_commander
 
 
 class Over(StrEnum):
