@@ -86,7 +86,7 @@ class OralMessages:
         told, refused = self._read(round, speakers, count, heard)
         if round > 2:
             size, length = len(self._peers), round - 2
-            # I have one rank among the peers of those who come before me, the next among the rest's.
+            # My rank among the peers of those who come before me, and among the others'.
             before = self._me - (self._me > self._commander)
             mine = max(before - 1, 0), min(before, size - 1)
             rows = told[:before], told[before:]
@@ -110,24 +110,21 @@ class OralMessages:
         And the refusals of those who did not.
         """
         domain = self._domain
-        nothing = domain.pack(np.full(count, self._default, dtype=domain.dtype))
         faults = {
             speaker: reason
             for speaker, body in heard.items()
             if (reason := oral_fault(body, count, domain)) is not None
         }
-        packed = [
-            body.values
-            if speaker not in faults and isinstance(body := heard.get(speaker), Oral)
-            else nothing
-            for speaker in speakers
-        ]
-        codes = domain.unpack_rows(b"".join(packed), len(speakers), count)
+        said = {who: body.values for who, body in heard.items() if isinstance(body, Oral)}
+        if faults or len(said) < len(speakers):
+            nothing = domain.pack(np.full(count, self._default, dtype=domain.dtype))
+            said = dict.fromkeys(speakers, nothing) | said | dict.fromkeys(faults, nothing)
+        codes = domain.unpack_rows(b"".join(map(said.__getitem__, speakers)), len(speakers), count)
         if not domain.are_codes(codes):
             codes = codes.copy()
-            for speaker, said in zip(speakers, codes, strict=True):
-                if not domain.are_codes(said):
-                    said[:] = self._default
+            for speaker, row in zip(speakers, codes, strict=True):
+                if not domain.are_codes(row):
+                    row[:] = self._default
                     faults[speaker] = Reason.BAD_VALUE
         return codes, [Refuse(who, faults[who], rule="OM-2") for who in sorted(faults)]
 
@@ -168,7 +165,7 @@ def read_oral(body: Body | Bundle, count: int, domain: Domain) -> Codes | Reason
 
 
 def oral_fault(body: Body | Bundle, count: int, domain: Domain) -> Reason | None:
-    """Why a body cannot be `count` packed values, if it cannot; the values are not yet looked at."""
+    """Why a body cannot be `count` packed values, which are not yet looked at, if it cannot."""
     if not isinstance(body, Oral) or len(body.values) != domain.packed_bytes(count):
         return Reason.BAD_SHAPE
     return Reason.NONCANONICAL if domain.is_padded(body.values, count) else None
