@@ -130,9 +130,10 @@ class Lie(msgspec.Struct, frozen=True, tag="lie"):
 
 
 class Halt(msgspec.Struct, frozen=True, tag="halt"):
-    """The general crashed: nothing will ever come from him again."""
+    """The general crashed, or gives up: nothing will ever come from him again."""
 
     rule: str
+    text: str = "crashed"
 
 
 Effect: TypeAlias = (

@@ -64,9 +64,10 @@ from node.messages import (
 )
 from node.orders import GeneralId, others
 from node.protocols import catalogue
+from node.protocols.lockstep import Machine
 from node.rounds import Rounds
 from node.signatures import Chains, Signer, is_admissible
-from node.traitors import Machine, Seat, Traitor, strategy_of
+from node.traitors import Seat, Traitor, strategy_of
 
 #: Refusals of one sender that are entered in the journal one by one; the rest are only counted,
 #: and once as many again were refused his frames are no longer even decoded.
@@ -126,7 +127,11 @@ class General:
         part = catalogue.build(self.me, muster.brief, self.chains)
         self._links = LinkFaults(self.me, muster.seed)
         self._seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
-        self._loyal: Machine = Rounds(part, muster.brief.delta_s, muster.brief.barriers)
+        self._loyal: Machine = (
+            part
+            if isinstance(part, Machine)
+            else Rounds(part, muster.brief.delta_s, muster.brief.barriers)
+        )
         self._machine = self._playing(muster.role)
         self.journal.append(
             Opened(
@@ -342,10 +347,10 @@ class General:
                 self.journal.append(Noted(text, rule))
             case Lie(to, round, truth, told, rule):
                 self.journal.append(Lied(to, round, truth, told, rule))
-            case Halt(rule):
+            case Halt(rule, text):
                 self._halted = True
                 self._timers.clear()
-                self.journal.append(Noted("crashed", rule))
+                self.journal.append(Noted(text, rule))
             case _:
                 assert_never(effect)
 

@@ -38,7 +38,7 @@ from node.control import (
 )
 from node.effects import CancelTimer, Decide, Reach, SetTimer
 from node.general import Action, Deliver, General
-from node.links import LINK_FRAMES_MAX, Control, Field, TransportError, Trouble
+from node.links import LINK_FRAMES_MAX, Control, Field, KeyPair, TransportError, Trouble
 from node.logs import Log
 from node.orders import Decision, GeneralId, Value
 from node.rehearsal import rehearse
@@ -71,6 +71,7 @@ STATUS_DISBANDED: Final = 0
 STATUS_FAILED: Final = 1
 STATUS_ORPHANED: Final = 3
 STATUS_NOWHERE: Final = 4
+STATUS_DISMISSED: Final = 5
 
 #: What the orchestrator can say of a general who ended early.
 STATUSES: Final = {
@@ -78,6 +79,7 @@ STATUSES: Final = {
     STATUS_FAILED: "it failed",
     STATUS_ORPHANED: "it lost the orchestrator",
     STATUS_NOWHERE: "it could not listen on a port",
+    STATUS_DISMISSED: "it was told to end by a signal",
 }
 
 
@@ -85,21 +87,22 @@ class Dismissed(Exception):  # noqa: N818 - no error: the general was told to go
     """SIGTERM."""
 
 
-def play(settings: Settings, lifeline: int | None = None) -> int:
+def play(settings: Settings, lifeline: int | None = None, keys: KeyPair | None = None) -> int:
     """One general from enrolment to his end; his exit status.
 
     `lifeline` is a descriptor that becomes readable when whoever started this process has ended.
+    `keys` are who he is to his peers, where that is to outlast the run.
     """
     signal.signal(signal.SIGTERM, _dismiss)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the orchestrator's to handle.
     log = Log()
     runtime = None
     try:
-        runtime = Runtime(settings, log, lifeline)
+        runtime = Runtime(settings, log, lifeline, keys)
         return runtime.run()
     except Dismissed:
         log.event("INFO", "dismissed")
-        return STATUS_DISBANDED
+        return STATUS_DISMISSED
     except TransportError as error:
         log.event("ERROR", "failed", reason=str(error))
         return STATUS_NOWHERE if runtime is None else STATUS_FAILED
@@ -118,12 +121,14 @@ def play(settings: Settings, lifeline: int | None = None) -> int:
 class Runtime:
     """The loop. The handler of a descriptor says whether there may be more to be had from it."""
 
-    def __init__(self, settings: Settings, log: Log, lifeline: int | None) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, lifeline: int | None, keys: KeyPair | None = None
+    ) -> None:
         self._settings = settings
         self._log = log
         self._troubles_told: dict[tuple[Trouble, GeneralId | None], int] = {}
         self._general = General()
-        self._field = Field(settings)
+        self._field = Field(settings, keys)
         self._control = Control(self._field, settings)
         self._timers: dict[str, float] = {}
         self._is_mustered = False
@@ -178,6 +183,7 @@ class Runtime:
         self._warn()
         self._control.close(LINGER_MS)
         self._field.close()
+        gc.enable()
 
     def _wait_ms(self, is_idle: bool) -> int:
         """How long the next poll may block, in milliseconds: a deadline's own is rounded up."""

@@ -197,8 +197,9 @@ class Headquarters:
             timeout_ms = 0 if busy else int(min(left_s, look_s) * 1000) + 1
             busy.update(fd for fd, _ in self._poll.poll(timeout_ms))
 
-    def close(self) -> None:
-        self._router.close(linger=0)
+    def close(self, linger_ms: int = 0) -> None:
+        """Ends all links; last orders have `linger_ms` milliseconds to leave."""
+        self._router.close(linger=linger_ms)
         self._gate.close()
         self._context.term()
 

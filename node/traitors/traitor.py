@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -22,12 +22,9 @@ from node.events import Event
 from node.messages import Body, Bundle, Oral, Signed, SignedOrder
 from node.orders import Brief, Codes, GeneralId, Value
 from node.protocols.catalogue import values_in_frame
+from node.protocols.lockstep import Machine
 from node.signatures import SIGNATURE_BYTES, Chains, Signer
 from node.words import body_text
-
-
-class Machine(Protocol):
-    def on_event(self, event: Event) -> list[Effect]: ...
 
 
 class Power(StrEnum):

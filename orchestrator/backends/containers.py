@@ -7,7 +7,6 @@ cores, starting is what takes the time.
 
 from __future__ import annotations
 
-import secrets
 import signal
 import threading
 import time
@@ -17,17 +16,14 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from node.control import Disband, run_id
+from node.control import Disband
 from node.links import TransportError
 from node.orders import GeneralId
-from orchestrator import camp, images, subnets
+from node.settings import summons
+from orchestrator import camp, images, quarters, subnets
 from orchestrator.backends import BackendError, Mustered
 from orchestrator.backends.fork_client import Child
-from orchestrator.backends.processes import (
-    NONCE_BYTES,
-    Processes,
-    _orders,
-)
+from orchestrator.backends.processes import Processes
 from orchestrator.camp import Camp, Watch
 from orchestrator.casting import Cast
 from orchestrator.engine import Engine, EngineError, connect
@@ -79,11 +75,7 @@ class Containers(Processes):
             self._pitch(cast.n)
             self._call_all_up(cast, KEPT_S if self._keep else 2 * muster_s)
         self._await_enrolment(time.monotonic() + muster_s)
-        roster, nonce = self._hq.roster(), secrets.token_bytes(NONCE_BYTES)
-        run = run_id(roster, cast.scenario, nonce)
-        for part in cast.parts:
-            self._hq.order(part.general, _orders(part, cast, run, roster, muster_s))
-        self._await_barrier(time.monotonic() + muster_s)
+        roster, run, nonce = self._line_up(cast, muster_s)
         hosts = {general: id[:SHORT_ID] for general, id in sorted(self._container_of.items())}
         return Mustered(roster, run, nonce, hosts)
 
@@ -135,13 +127,12 @@ class Containers(Processes):
     def _put_up(self, general: GeneralId, token: bytes, patience_s: float) -> None:
         assert self._camp is not None
         environment = {
-            "BYZANTINE_HEADQUARTERS": self._hq.endpoint,
-            "BYZANTINE_HEADQUARTERS_KEY": self._hq.public,
             "BYZANTINE_BIND_HOST": self._camp.field.address(general),
-            "BYZANTINE_PORT": str(camp.FIELD_PORT),
+            "BYZANTINE_PORT": str(quarters.FIELD_PORT),
             "BYZANTINE_PATIENCE": str(patience_s),
         }
-        id = self._camp.put_up(general, self._image, environment, token)
+        call = summons(token, self._hq.endpoint, self._hq.public)
+        id = self._camp.put_up(general, self._image, environment, call)
         self._container_of[general] = id
 
     def _is_called_up(self, called: Future[None]) -> None:
@@ -180,7 +171,7 @@ class Containers(Processes):
     def _end_of(self, general: GeneralId) -> str | None:
         """How a general came to an end; the kernel's own hand is told by the engine alone."""
         if self._children[general].status == -signal.SIGKILL and self._was_too_big(general):
-            return f"his container went beyond its {camp.MEMORY_BYTES >> 20} MiB of memory"
+            return f"his container went beyond its {quarters.MEMORY_BYTES >> 20} MiB of memory"
         told = super()._end_of(general)
         if told is None or self._hq.standing[general].failed is not None:
             return told

@@ -122,11 +122,7 @@ class Processes(Backend):
             log = logs / f"general-{part.general}.log" if logs else None
             self._children[part.general] = self._call_up(part.general, log)
         self._await_enrolment(deadline_s)
-        roster, nonce = self._hq.roster(), secrets.token_bytes(NONCE_BYTES)
-        run = run_id(roster, cast.scenario, nonce)
-        for part in cast.parts:
-            self._hq.order(part.general, _orders(part, cast, run, roster, self._muster_s))
-        self._await_barrier(time.monotonic() + self._muster_s)
+        roster, run, nonce = self._line_up(cast, self._muster_s)
         hosts = {general: str(child.pid) for general, child in self._children.items()}
         return Mustered(roster, run, nonce, hosts)
 
@@ -262,6 +258,18 @@ class Processes(Backend):
             return
         lost = [general for general in self._children if self._is_lost(general)]
         raise self._not_ready(lost or self._blamed(), "its links never carried a message both ways")
+
+    def _line_up(self, cast: Cast, wait_s: float) -> tuple[Roster, bytes, bytes]:
+        """Hands out the parts to all who enrolled; roster, run and nonce of those who stand ready.
+
+        They have `wait_s` seconds to prove their links.
+        """
+        roster, nonce = self._hq.roster(), secrets.token_bytes(NONCE_BYTES)
+        run = run_id(roster, cast.scenario, nonce)
+        for part in cast.parts:
+            self._hq.order(part.general, _orders(part, cast, run, roster, wait_s))
+        self._await_barrier(time.monotonic() + wait_s)
+        return roster, run, nonce
 
     def _blamed(self) -> list[GeneralId]:
         """Whom most generals miss; where none could say, those who are not ready."""
