@@ -19,6 +19,7 @@ NAMES = (
     "limit_rounds",
     "limit_signed",
     "limit_muster",
+    "limit_containers",
     "simulated_hundred",
     "oral_arithmetic",
     "signed_limit",
