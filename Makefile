@@ -46,7 +46,7 @@ check: setup
 tests: setup
 	$(BIN)/pytest -n auto -m "not live and not containers"
 	$(BIN)/pytest -m live
-	@if [ "$${BYZANTINE_REQUIRE_DOCKER:-0}" = 1 ]; then $(BIN)/pytest -n 2 --dist loadfile -m containers; \
+	@if [ "$${BYZANTINE_REQUIRE_DOCKER:-0}" = 1 ]; then $(BIN)/pytest -n 2 --dist worksteal -m containers; \
 	  else echo "tests of containers: not asked for (BYZANTINE_REQUIRE_DOCKER=1 asks)"; fi
 
 bench: setup
