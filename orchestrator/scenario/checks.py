@@ -264,23 +264,31 @@ def _traitors_once(traitors: dict[Any, Entry]) -> Iterator[Flaw]:
 @_check
 def _strategies_fit(traitors: dict[Any, Entry], brief: Brief) -> Iterator[Flaw]:
     for key, entry in traitors.items():
-        if entry.strategy:
-            for field, message in _misfit(entry.strategy, entry.params, brief):
-                yield ("traitors", key, field), message
+        if not entry.strategy or not entry.who():
+            continue
+        # What fits one general and no other, as a path that he ends, misfits the first or the last.
+        for general in dict.fromkeys((min(entry.who()), max(entry.who()))):
+            misfit = _misfit(entry.strategy, entry.params, brief, general)
+            if misfit is not None:
+                yield ("traitors", key, misfit[0]), misfit[1]
+                break
 
 
-def _misfit(strategy: str, params: Mapping[str, Any], brief: Brief) -> Iterator[tuple[str, str]]:
-    """What is wrong with a strategy's name or parameters, tried on in an empty seat."""
+def _misfit(
+    strategy: str, params: Mapping[str, Any], brief: Brief, general: int
+) -> tuple[str, str] | None:
+    """What is wrong with a strategy's name or parameters, tried on in a general's empty seat."""
     try:
         kind = strategy_class(strategy)
     except ValueError as fault:
-        yield "strategy", str(fault)
-        return
-    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
+        return "strategy", str(fault)
+    chains = Chains(bytes(32), brief.protocol, {})
+    seat = Seat(me=general, brief=brief, seed=0, keys={}, chains=chains)
     try:
         seated(kind, seat, Role(strategy=strategy, params=dict(params)))
     except ValueError as fault:
-        yield "with", str(fault)
+        return "with", str(fault)
+    return None
 
 
 @_check
