@@ -76,6 +76,13 @@ def test_rb_4_two_m_plus_1_readies_are_accepted_once_and_the_watch_ends() -> Non
     assert accepted(said(part, 0, READY, A)) == []
 
 
+def test_rb_4_two_m_readies_are_not_enough() -> None:
+    part = general(n=7, m=2)
+    # The third makes him ready himself, which is the fourth; the fifth is 2m + 1.
+    assert [accepted(said(part, sender, READY, A)) for sender in (2, 3, 4)] == [[], [], []]
+    assert accepted(said(part, 5, READY, A)) == [A]
+
+
 def test_echoes_of_two_values_are_not_added_up() -> None:
     part = general()
     said(part, 0, INITIAL, A)
