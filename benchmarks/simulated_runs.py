@@ -1,4 +1,4 @@
-"""OM(1) and SM(1) among four, whole generals simulated: SM beside its signatures; a sweep's cores."""
+"""OM(1) and SM(1) among four, simulated: SM beside its signatures alone; a sweep and its cores."""
 
 from __future__ import annotations
 
