@@ -103,7 +103,7 @@ class OralMessages:
         round: int,
         speakers: tuple[GeneralId, ...],
         count: int,
-        heard: Mapping[GeneralId, Body | Bundle],
+        heard: Mapping[GeneralId, Content],
     ) -> tuple[Codes, list[Effect]]:
         """(speakers, count): what each said, the default from those who said nothing to the point.
 
@@ -164,7 +164,7 @@ def read_oral(body: Content, count: int, domain: Domain) -> Codes | Reason:
     return codes if domain.are_codes(codes) else Reason.BAD_VALUE
 
 
-def oral_fault(body: Body | Bundle, count: int, domain: Domain) -> Reason | None:
+def oral_fault(body: Content, count: int, domain: Domain) -> Reason | None:
     """Why a body cannot be `count` packed values, which are not yet looked at, if it cannot."""
     if not isinstance(body, Oral) or len(body.values) != domain.packed_bytes(count):
         return Reason.BAD_SHAPE
