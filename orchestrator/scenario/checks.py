@@ -7,7 +7,7 @@ given their default. So one wrong field silences only what cannot be said withou
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from node.control import Role
@@ -267,29 +267,31 @@ def _traitors_once(traitors: dict[Any, Entry]) -> Iterator[Flaw]:
 @_check
 def _strategies_fit(traitors: dict[Any, Entry], brief: Brief) -> Iterator[Flaw]:
     for key, entry in traitors.items():
-        if entry.strategy:
-            for field, message in _misfit(entry.strategy, entry.params, brief, entry.who()):
+        if entry.strategy and entry.who():
+            for field, message in _misfits(entry.strategy, entry.params, brief, entry.who()):
                 yield ("traitors", key, field), message
 
 
-def _misfit(
-    strategy: str, params: Mapping[str, Any], brief: Brief, who: tuple[int, ...]
+def _misfits(
+    strategy: str, params: Mapping[str, Any], brief: Brief, who: Collection[int]
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with a strategy's name or parameters, tried on in the seat of who plays it."""
+    """What is wrong with a strategy's name or parameters, tried on in empty seats.
+
+    What fits one general and no other, as a path that he ends, misfits the first or the last.
+    """
     try:
         kind = strategy_class(strategy)
     except ValueError as fault:
         yield "strategy", str(fault)
         return
     chains = Chains(bytes(32), brief.protocol, {})
-    faults: dict[str, None] = {}
-    for me in who or (0,):
-        seat = Seat(me=me, brief=brief, seed=0, keys={}, chains=chains)
+    for general in dict.fromkeys((min(who), max(who))):
+        seat = Seat(me=general, brief=brief, seed=0, keys={}, chains=chains)
         try:
             seated(kind, seat, Role(strategy=strategy, params=dict(params)))
         except ValueError as fault:
-            faults[str(fault)] = None
-    yield from (("with", fault) for fault in faults)
+            yield "with", str(fault)
+            return
 
 
 @_check
@@ -412,8 +414,9 @@ def _promotions_fit(chaos: dict[Any, Step], brief: Brief, rounds: int) -> Iterat
     for key, step in chaos.items():
         if step.promote is None:
             continue
-        terms = step.promote
-        for field, message in _misfit(terms.strategy, terms.params, brief, terms.general):
+        for field, message in _misfits(
+            step.promote.strategy, step.promote.params, brief, step.promote.general
+        ):
             yield ("chaos", key, "promote", field), message
         for number in step.promote.when.rounds or ():
             if number > rounds:
