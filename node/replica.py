@@ -101,6 +101,8 @@ class ReplicaNode:
         self.refusals: Counter[tuple[ReplicaId | None, Reason]] = Counter()
         #: Messages sent, by kind: each copy counts.
         self.sent: Counter[str] = Counter()
+        #: Replies sent to clients.
+        self.answered = 0
         self._cluster = cluster
         self._others = tuple(r for r in range(configuration.n) if r != me)
         self._on_note = on_note
@@ -160,6 +162,7 @@ class ReplicaNode:
         if self._sends:
             self._pack(actions)
         for client, replies in self._replies.items():
+            self.answered += len(replies)
             actions += [
                 Tell(client, data) for data in self._packets(list(map(wire.encode, replies)))
             ]

@@ -193,6 +193,13 @@ class World:
     def heal(self) -> None:
         self.cut = set()
 
+    def forget_packets(self) -> None:
+        """Whatever is on its way between replicas is lost."""
+        self._agenda = [
+            item for item in self._agenda if getattr(item[2], "func", None) != self._receive
+        ]
+        heapq.heapify(self._agenda)
+
     def deliver(self, sender: ReplicaId, to: Sequence[ReplicaId], data: bytes) -> None:
         """A packet sets out, under the proven name of its sender."""
         for receiver in to:
