@@ -12,9 +12,9 @@ so that a signature of one run, protocol, instance, value or prefix is none of a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import nacl.bindings
 import nacl.exceptions
@@ -73,6 +73,28 @@ def verify(public: bytes, context: bytes, statement: bytes, signature: bytes) ->
     return True
 
 
+class Claim(NamedTuple):
+    """That `signature` is one of the key `public` on `statement` in `context`: to be checked."""
+
+    public: bytes
+    context: bytes
+    statement: bytes
+    signature: bytes
+
+
+def check_each(claims: Iterable[Claim]) -> Iterator[bool]:
+    """Whether each claim is true, in their order."""
+    return (verify(*claim) for claim in claims)
+
+
+class Link(NamedTuple):
+    """One signature of a chain. `digest` covers it and everything before it in its chain."""
+
+    digest: bytes
+    signer: GeneralId
+    claim: Claim
+
+
 class Chains:
     """Signs and verifies the signed orders of one run; remembers each prefix it has verified.
 
@@ -104,22 +126,30 @@ class Chains:
 
     def verify(self, order: SignedOrder, instance: int) -> bool:
         """Whether every signature of the chain is good. A chain costs its unknown suffix only."""
-        if len(order.signers) != len(order.signatures) or not order.signers:
+        if len(order.signers) != len(order.signatures) or not self.are_known(order.signers):
             return False
-        digest = self._start(order, instance)
-        for general, signature in zip(order.signers, order.signatures, strict=True):
-            public = self._publics.get(general)
-            if public is None:
-                return False
-            statement = _statement(digest, general)
-            digest = _extend(digest, general, signature)
-            if digest in self._verified:
+        for link in self.links(order, instance):
+            if link.digest in self._verified:
                 continue
             self.verifications += 1
-            if not verify(public, CONTEXT_ORDER, statement, signature):
+            if not verify(*link.claim):
                 return False
-            self._verified.add(digest)
+            self._verified.add(link.digest)
         return True
+
+    def are_known(self, signers: tuple[GeneralId, ...]) -> bool:
+        """Whether there are signers, and the key of each is in the roster."""
+        return bool(signers) and all(general in self._publics for general in signers)
+
+    def links(self, order: SignedOrder, instance: int) -> Iterator[Link]:
+        """The chain, signature by signature; all its signers must be known."""
+        digest = self._start(order, instance)
+        for general, signature in zip(order.signers, order.signatures, strict=True):
+            claim = Claim(
+                self._publics[general], CONTEXT_ORDER, _statement(digest, general), signature
+            )
+            digest = _extend(digest, general, signature)
+            yield Link(digest, general, claim)
 
     @property
     def verified_count(self) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 
 from node.messages import Body, Bundle, Empty, Oral, Signed
 from node.orders import Brief, Domain
-from node.protocols.oral import read_oral, values_in_frame
+from node.protocols.catalogue import values_in_frame
+from node.protocols.oral import read_oral
 
 #: Values, orders or instances that are spelt out; of more, only how many.
 SPELT_MAX = 8
@@ -25,7 +26,7 @@ def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
         case Empty():
             return "nothing to say"
         case Oral():
-            return _oral_text(body, brief.domain, values_in_frame(brief.n, round))
+            return _oral_text(body, brief.domain, values_in_frame(brief, round))
         case Signed(orders):
             texts = [safe(str(order)) for order in orders[:SPELT_MAX]]
             return _listed(texts, len(orders), "orders")

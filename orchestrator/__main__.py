@@ -12,10 +12,12 @@ from typing import Any, Final
 
 import click
 
+from orchestrator.cli.compose import compose
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
-from orchestrator.cli.inspect import logs, verify
+from orchestrator.cli.inspect import journal, logs, trace, verify, views
 from orchestrator.cli.run import run
+from orchestrator.cli.tree import tree
 
 #: As a shell has it where a signal, SIGPIPE, ended the program.
 _READER_LEFT: Final = 128 + signal.SIGPIPE
@@ -52,7 +54,22 @@ def byzantine() -> None:
     """A laboratory for Byzantine agreement: Lamport's generals for real."""
 
 
-for command in (run, validate, schema, list_, logs, verify, doctor, images, down):
+for command in (
+    run,
+    validate,
+    schema,
+    list_,
+    logs,
+    tree,
+    verify,
+    views,
+    journal,
+    trace,
+    doctor,
+    images,
+    compose,
+    down,
+):
     byzantine.add_command(command)
 
 

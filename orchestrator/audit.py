@@ -3,20 +3,24 @@
 Checked are the roster's keys, that the run id commits to roster, scenario and nonce, every
 journal's hash chain and closing signature, every signed order in every frame, every proof of a
 lie, and that ledgers add up. A bad signature in what a general *heard* is a traitor's doing and is
-counted; one in what a loyal general *said* is a fault of the run.
+counted; one in what a loyal general *said* is a fault of the run. What a traitor wrote into his own
+journal and closed under his signature is false, and is no damage: he may write what he likes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
 
 from node import wire
 from node.control import Roster, run_id
-from node.journal import Accused, Heard, LedgerLine, Said
+from node.journal import Accused, Entry, Heard, LedgerLine, Said
 from node.messages import Body, Bundle, Frame, Signed, SignedOrder
 from node.orders import Brief, GeneralId
-from node.signatures import Chains, is_admissible
+from node.signatures import Chains, Claim, Link, check_each, is_admissible
+from node.words import SPELT_MAX, safe
 from orchestrator.scenario.document import decoded, from_yaml
 from orchestrator.scenario.problems import Problems, printable
 from orchestrator.transcript import UNCLOSED, Record, Transcript
@@ -25,6 +29,9 @@ from orchestrator.transcript import UNCLOSED, Record, Transcript
 _CLAIMS = {"scenario": "name", "seed": "seed", "protocol": "protocol", "n": "n", "m": "m"}
 #: Signatures have four bytes for an instance.
 INSTANCES_MAX = 1 << 32
+
+#: Checks claims one by one, or on all cores: answers come in the claims' order.
+Check: TypeAlias = Callable[[Iterable[Claim]], Iterable[bool]]
 
 
 @dataclass(frozen=True)
@@ -40,24 +47,50 @@ class Finding:
         return printable(f"{where}: {self.kind}")
 
 
+class Condition(StrEnum):
+    """In which condition a journal was found."""
+
+    CLOSED = "closed"
+    UNVERIFIABLE = "unverifiable"
+    DAMAGED = "damaged"
+    FALSE = "false"
+
+
+@dataclass
+class Hand:
+    """One general's hand: his key, how his journal was found, and what bears his signature.
+
+    `signed` counts his distinct good signatures on orders; `orders` are the first of them, each as
+    far as his own signature reaches."""
+
+    key: bytes
+    journal: Condition = Condition.CLOSED
+    entries: int = 0
+    signed: int = 0
+    orders: list[str] = field(default_factory=list)
+
+
 @dataclass
 class Audit:
     """What an audit found.
 
     `findings` is damage. `unverifiable` are journals that are missing or were never closed, as a
-    killed general's: neither damage nor clean. `verified` and `refused` count signed orders in
-    frames, each time one was heard or said; `signatures` the distinct good ones among them.
+    killed general's: neither damage nor clean. `false` is what traitors wrote into journals that
+    they closed. `orders` counts signed orders in frames, each time one was heard or said;
+    `signatures` the distinct good ones among them. `roster` is the fingerprint.
     """
 
+    roster: bytes = b""
     findings: list[Finding] = field(default_factory=list)
     unverifiable: list[Finding] = field(default_factory=list)
+    false: list[Finding] = field(default_factory=list)
     journals: int = 0
     verified: int = 0
     refused: int = 0
+    uncheckable: int = 0
     signatures: int = 0
     proofs: dict[GeneralId, int] = field(default_factory=dict)
-    #: What became of each order, by instance: the same one is heard and said many times.
-    seen: dict[tuple[int, SignedOrder], bool] = field(default_factory=dict, repr=False)
+    hands: dict[GeneralId, Hand] = field(default_factory=dict)
 
     @property
     def is_clean(self) -> bool:
@@ -77,26 +110,22 @@ class Exhibits:
     claims: Mapping[str, object] = field(default_factory=dict)
 
 
-def audit(exhibits: Exhibits) -> Audit:
-    found = Audit()
-    found.findings += _roster_findings(exhibits.roster)
-    if run_id(exhibits.roster, exhibits.scenario, exhibits.nonce) != exhibits.run:
-        kind = "the run id does not commit to this roster, scenario and nonce"
-        found.findings.append(Finding("run.json", None, kind))
-    found.findings += _claim_findings(exhibits)
+def audit(
+    exhibits: Exhibits, *, fingerprint: bytes | None = None, check: Check = check_each
+) -> Audit:
+    """Looks at everything. `fingerprint`: the roster's, where it was learnt by another way."""
+    found = Audit(exhibits.roster.fingerprint())
+    written = _written(exhibits.scenario)
+    found.findings += _roster_findings(exhibits.roster, fingerprint)
+    found.findings += _binding_findings(exhibits, written)
     publics = exhibits.roster.signing_publics()
-    chains: dict[str, Chains] = {}
-    for general in sorted(publics):
-        record = exhibits.transcript.records.get(general)
-        if record is None or record.opened is None:
-            _enter_damage(found, general, record)
-            continue
-        brief = record.opened.brief
-        protocol = brief.over or brief.protocol
-        if protocol not in chains:
-            chains[protocol] = Chains(exhibits.run, protocol, publics)
-        _audit_record(found, record, brief, chains[protocol])
-    found.signatures = sum(c.verified_count for c in chains.values())
+    found.hands = {general: Hand(public) for general, public in sorted(publics.items())}
+    records = {g: exhibits.transcript.records.get(g) for g in found.hands}
+    book = _Signatures(exhibits.run, publics)
+    book.settle(check, [record for record in records.values() if record is not None])
+    for general, record in records.items():
+        _Examination(found, general, general in traitors_of(written)).of(record, book)
+    book.tell(found)
     return found
 
 
@@ -104,7 +133,30 @@ def journal_name(general: GeneralId) -> str:
     return f"general-{general}.journal"
 
 
-def _roster_findings(roster: Roster) -> Iterator[Finding]:
+def traitors_of(written: Any) -> frozenset[GeneralId]:
+    """Whom a resolved scenario names a traitor."""
+    entries = written.get("traitors") if isinstance(written, dict) else None
+    named: set[GeneralId] = set()
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            several = entry.get("generals")
+            who = several if isinstance(several, list) else [entry.get("general")]
+            named.update(one for one in who if isinstance(one, int))
+    return frozenset(named)
+
+
+def _written(scenario: bytes) -> Any:
+    """The scenario as text says it: to verify a run, no strategy of its user's is loaded."""
+    problems = Problems()
+    text = decoded(scenario, "scenario.yaml", problems)
+    root = None if text is None else from_yaml(text, "scenario.yaml", problems)
+    return root.plain() if root else None
+
+
+def _roster_findings(roster: Roster, fingerprint: bytes | None) -> Iterator[Finding]:
+    if fingerprint is not None and roster.fingerprint() != fingerprint:
+        found, wanted = roster.fingerprint().hex(), fingerprint.hex()
+        yield Finding("roster.json", None, f"its fingerprint is {found}, not {wanted}")
     keys = [entry.signing_public for entry in roster.generals]
     for entry in roster.generals:
         if not is_admissible(entry.signing_public):
@@ -114,12 +166,10 @@ def _roster_findings(roster: Roster) -> Iterator[Finding]:
             yield Finding("roster.json", None, f"general {entry.general} shares his key")
 
 
-def _claim_findings(exhibits: Exhibits) -> Iterator[Finding]:
-    """The scenario is read as text only: to verify a run, no strategy of its user's is loaded."""
-    problems = Problems()
-    text = decoded(exhibits.scenario, "scenario.yaml", problems)
-    root = None if text is None else from_yaml(text, "scenario.yaml", problems)
-    written = root.plain() if root else None
+def _binding_findings(exhibits: Exhibits, written: Any) -> Iterator[Finding]:
+    if run_id(exhibits.roster, exhibits.scenario, exhibits.nonce) != exhibits.run:
+        kind = "the run id does not commit to this roster, scenario and nonce"
+        yield Finding("run.json", None, kind)
     if not isinstance(written, dict):
         yield Finding("scenario.yaml", None, "this is no scenario")
         return
@@ -128,74 +178,164 @@ def _claim_findings(exhibits: Exhibits) -> Iterator[Finding]:
             yield Finding("run.json", None, f"{claim} is not what scenario.yaml says")
 
 
-def _enter_damage(found: Audit, general: GeneralId, record: Record | None) -> None:
-    name = journal_name(general)
-    if record is None:
-        found.unverifiable.append(Finding(name, None, "there is no journal: unverifiable"))
-        return
-    for damage in record.damage:
-        entered = found.unverifiable if damage.kind == UNCLOSED else found.findings
-        entered.append(Finding(name, damage.line, damage.kind))
+class _Chain:
+    """A signed order, once for all the times that it was heard or said, with its links."""
+
+    def __init__(self, order: SignedOrder, links: tuple[Link, ...] | None) -> None:
+        self.order = order
+        #: None where nobody can check it: a signer or an instance that there is not.
+        self.links = links
+        self.is_good = False
 
 
-def _audit_record(found: Audit, record: Record, brief: Brief, chains: Chains) -> None:
-    name = journal_name(record.general)
-    found.journals += 1
-    _enter_damage(found, record.general, record)
-    is_loyal = record.opened is not None and record.opened.strategy is None
-    for line, entry in enumerate(record.entries, start=1):
-        match entry:
-            case Heard(data=data):
-                _audit_frame(found, data, brief, chains)
-            case Said(data=data):
-                bad = _audit_frame(found, data, brief, chains)
-                if bad and is_loyal:
-                    kind = f"a loyal general sent signed orders that do not verify: {bad}"
-                    found.findings.append(Finding(name, line, kind))
-            case Accused():
-                _audit_proof(found, name, line, entry, chains)
-            case _:
-                pass
-    if record.closed is not None and record.closed.ledger != _ledger(record):
-        kind = "the ledger is not the sum of what was said"
-        found.findings.append(Finding(name, len(record.entries), kind))
+class _Signatures:
+    """Every signed order of all journals: each distinct signature is checked once."""
+
+    def __init__(self, run: bytes, publics: Mapping[GeneralId, bytes]) -> None:
+        self._run = run
+        self._publics = publics
+        self._verifiers: dict[str, Chains] = {}
+        self._known: dict[tuple[str, int, SignedOrder], _Chain] = {}
+        #: Of each digest, the signer, and the first order that bore his signature there.
+        self._bearers: dict[bytes, tuple[GeneralId, int, SignedOrder]] = {}
+        self._good: set[bytes] = set()
+        #: By general and line, the chains of that entry.
+        self._chains: dict[tuple[GeneralId, int], list[_Chain]] = {}
+
+    def settle(self, check: Check, records: Iterable[Record]) -> None:
+        """Reads every journal and checks whatever is signed in it."""
+        answers = list(check(claim for record in records for claim in self._claims(record)))
+        self._good = {
+            digest for digest, is_good in zip(self._bearers, answers, strict=True) if is_good
+        }
+        for chain in self._known.values():
+            chain.is_good = chain.links is not None and all(
+                link.digest in self._good for link in chain.links
+            )
+
+    def of(self, general: GeneralId, line: int) -> list[_Chain]:
+        return self._chains.get((general, line), [])
+
+    def tell(self, found: Audit) -> None:
+        """Who signed what."""
+        found.signatures = len(self._good)
+        for digest in (digest for digest in self._bearers if digest in self._good):
+            signer, length, order = self._bearers[digest]
+            hand = found.hands[signer]
+            hand.signed += 1
+            if len(hand.orders) < SPELT_MAX:
+                reach = SignedOrder(order.token, order.signers[:length], ())
+                hand.orders.append(safe(str(reach)))
+
+    def _claims(self, record: Record) -> Iterator[Claim]:
+        """What there is to check in a journal and was not met before."""
+        if record.opened is None:
+            return
+        brief = record.opened.brief
+        protocol = brief.over or brief.protocol
+        if protocol not in self._verifiers:
+            self._verifiers[protocol] = Chains(self._run, protocol, self._publics)
+        for line, entry in enumerate(record.entries, start=1):
+            for instance, order in _orders(entry, brief):
+                key = protocol, instance, order
+                if key not in self._known:
+                    self._known[key] = self._chain(self._verifiers[protocol], instance, order)
+                    yield from self._news(self._known[key])
+                self._chains.setdefault((record.general, line), []).append(self._known[key])
+
+    def _chain(self, verifier: Chains, instance: int, order: SignedOrder) -> _Chain:
+        is_whole = len(order.signers) == len(order.signatures)
+        if not (is_whole and 0 <= instance < INSTANCES_MAX and verifier.are_known(order.signers)):
+            return _Chain(order, None)
+        return _Chain(order, tuple(verifier.links(order, instance)))
+
+    def _news(self, chain: _Chain) -> Iterator[Claim]:
+        for length, link in enumerate(chain.links or (), start=1):
+            if link.digest not in self._bearers:
+                self._bearers[link.digest] = (link.signer, length, chain.order)
+                yield link.claim
 
 
-def _audit_frame(found: Audit, data: bytes, brief: Brief, chains: Chains) -> int:
-    """Verifies every signed order in a frame; returns how many are bad."""
-    frame = wire.decode(data)
-    bad = 0
-    for instance, order in _orders(frame, brief) if isinstance(frame, Frame) else ():
-        if (instance, order) not in found.seen:
-            found.seen[instance, order] = _verifies(chains, order, instance)
-        is_good = found.seen[instance, order]
-        found.verified += is_good
-        found.refused += not is_good
-        bad += not is_good
-    return bad
+class _Examination:
+    """Of one general's journal: what he wrote himself is his, what was done to it is damage."""
+
+    def __init__(self, found: Audit, general: GeneralId, is_traitor: bool) -> None:
+        self._found = found
+        self._general = general
+        self._is_traitor = is_traitor
+        self._name = journal_name(general)
+        self._hand = found.hands[general]
+
+    def of(self, record: Record | None, book: _Signatures) -> None:
+        if record is None:
+            missing = Finding(self._name, None, "there is no journal: unverifiable")
+            self._found.unverifiable.append(missing)
+            self._hand.journal = Condition.UNVERIFIABLE
+            return
+        self._hand.entries = len(record.entries)
+        for damage in record.damage:
+            if damage.kind == UNCLOSED:
+                self._found.unverifiable.append(Finding(self._name, damage.line, damage.kind))
+                self._hand.journal = Condition.UNVERIFIABLE
+            else:
+                self._blame(damage.line, damage.kind, is_own=damage.is_own)
+        if record.opened is None:
+            return
+        self._found.journals += 1
+        for line, entry in enumerate(record.entries, start=1):
+            self._examine(line, entry, book.of(self._general, line), record)
+        if record.closed is not None and record.closed.ledger != _ledger(record):
+            kind = "the ledger is not the sum of what was said"
+            self._blame(len(record.entries), kind, is_own=True)
+
+    def _examine(self, line: int, entry: Entry, chains: list[_Chain], record: Record) -> None:
+        is_own = record.closed is not None
+        if isinstance(entry, Accused):
+            if _proves(entry, chains):
+                count = self._found.proofs.get(entry.culprit, 0) + 1
+                self._found.proofs[entry.culprit] = count
+            else:
+                kind = f"the proof against general {entry.culprit} proves nothing"
+                self._blame(line, kind, is_own=is_own)
+            return
+        for chain in chains:
+            self._found.verified += chain.is_good
+            self._found.uncheckable += chain.links is None
+            self._found.refused += chain.links is not None and not chain.is_good
+        bad = sum(not chain.is_good for chain in chains)
+        if bad and isinstance(entry, Said) and not self._is_traitor:
+            kind = f"a loyal general sent signed orders that do not verify: {bad}"
+            self._blame(line, kind, is_own=is_own)
+
+    def _blame(self, line: int, kind: str, *, is_own: bool) -> None:
+        is_false = is_own and self._is_traitor
+        entered = self._found.false if is_false else self._found.findings
+        entered.append(Finding(self._name, line, kind))
+        self._hand.journal = Condition.FALSE if is_false else Condition.DAMAGED
 
 
-def _audit_proof(found: Audit, name: str, line: int, entry: Accused, chains: Chains) -> None:
+def _proves(entry: Accused, chains: list[_Chain]) -> bool:
     """A proof is two good signatures of the culprit on orders of different value."""
     first, second = entry.proof
-    is_proof = first.token != second.token and all(
-        order.signers == (entry.culprit,) and _verifies(chains, order, entry.instance)
-        for order in entry.proof
+    return first.token != second.token and all(
+        chain.is_good and chain.order.signers == (entry.culprit,) for chain in chains
     )
-    if is_proof:
-        found.proofs[entry.culprit] = found.proofs.get(entry.culprit, 0) + 1
-    else:
-        kind = f"the proof against general {entry.culprit} proves nothing"
-        found.findings.append(Finding(name, line, kind))
 
 
-def _verifies(chains: Chains, order: SignedOrder, instance: int) -> bool:
-    """As `Chains.verify`, whatever a journal claims the instance to be."""
-    return 0 <= instance < INSTANCES_MAX and chains.verify(order, instance)
+def _orders(entry: Entry, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
+    """The signed orders of an entry, with the instance that each belongs to."""
+    match entry:
+        case Heard(data=data) | Said(data=data):
+            frame = wire.decode(data)
+            if isinstance(frame, Frame):
+                yield from _orders_of(frame, brief)
+        case Accused(instance=instance, proof=proof):
+            yield from ((instance, order) for order in proof)
+        case _:
+            pass
 
 
-def _orders(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
-    """The signed orders of a frame, with the instance that each belongs to."""
+def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
     parts: tuple[tuple[int, Body], ...]
     if isinstance(frame.body, Bundle):
         parts = tuple(enumerate(frame.body.parts))

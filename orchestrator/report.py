@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from node.orders import GeneralId, Value
+from node.protocols import catalogue
 from node.words import safe
-from orchestrator.audit import Audit
+from orchestrator.audit import Audit, Condition, Finding, Hand
 from orchestrator.expectation import unmet
 from orchestrator.results import Failure, Result
 from orchestrator.scenario import Outcome, Standing
@@ -70,15 +71,31 @@ def verdict_fields(result: Result) -> dict[str, Any]:
 def audit_fields(audit: Audit) -> dict[str, Any]:
     return {
         "clean": audit.is_clean,
+        "roster": audit.roster.hex(),
         "journals": audit.journals,
         "orders_verified": audit.verified,
         "orders_refused": audit.refused,
+        "orders_unverifiable": audit.uncheckable,
         "distinct_signatures": audit.signatures,
         "proofs": {str(g): count for g, count in sorted(audit.proofs.items())},
-        "findings": [{"file": f.file, "line": f.line, "kind": f.kind} for f in audit.findings],
-        "unverifiable": [
-            {"file": f.file, "line": f.line, "kind": f.kind} for f in audit.unverifiable
-        ],
+        "signed": {str(general): _hand_fields(hand) for general, hand in audit.hands.items()},
+        "findings": list(map(_finding_fields, audit.findings)),
+        "unverifiable": list(map(_finding_fields, audit.unverifiable)),
+        "false": list(map(_finding_fields, audit.false)),
+    }
+
+
+def _finding_fields(finding: Finding) -> dict[str, Any]:
+    return {"file": finding.file, "line": finding.line, "kind": finding.kind}
+
+
+def _hand_fields(hand: Hand) -> dict[str, Any]:
+    return {
+        "key": hand.key.hex(),
+        "journal": hand.journal.value,
+        "entries": hand.entries,
+        "signatures": hand.signed,
+        "orders": hand.orders,
     }
 
 
@@ -122,6 +139,36 @@ def table(result: Result, console: Console) -> None:
     _conclusion(result, console)
 
 
+def hands_table(audit: Audit, console: Console) -> None:
+    """Who signed what, and how many signed orders were good."""
+    _line(console, Text(f"roster {audit.roster.hex()}"))
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
+    for heading in ("general", "key", "journal", "signed"):
+        drawn.add_column(heading, justify="right" if heading == "general" else "left")
+    for general, hand in audit.hands.items():
+        entries = f"{_counted(hand.entries, 'entry', 'entries')}, {hand.journal.value}"
+        signed = ", ".join(map(safe_line, hand.orders))
+        more = hand.signed - len(hand.orders)
+        drawn.add_row(
+            Text(str(general)),
+            Text(f"{hand.key.hex()[:16]}..."),
+            Text(entries, style=_JOURNALS[hand.journal]),
+            Text(signed + (f" and {more} more" if more else "")),
+        )
+    console.print(drawn)
+    told = f"{audit.verified} verified, {audit.refused} refused, {audit.uncheckable} unverifiable"
+    distinct = _counted(audit.signatures, "distinct good signature")
+    _line(console, Text(f"  orders       {told}; {distinct}"))
+
+
+_JOURNALS = {
+    Condition.CLOSED: "green",
+    Condition.UNVERIFIABLE: "yellow",
+    Condition.DAMAGED: "red",
+    Condition.FALSE: "yellow",
+}
+
+
 def audit_line(audit: Audit) -> str:
     """The audit in one line."""
     journals, closings = _counted(audit.journals, "journal"), "and their closing signatures"
@@ -141,8 +188,8 @@ def audit_line(audit: Audit) -> str:
     return f"  verified     {', '.join(parts)}{proofs}{missing}"
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+def _counted(count: int, noun: str, several: str | None = None) -> str:
+    return f"{count} {noun if count == 1 else several or noun + 's'}"
 
 
 def junit(played: Sequence[Result | Failure]) -> str:
@@ -212,9 +259,7 @@ def _times(value: Value, count: int) -> str:
 
 def _plays(result: Result, general: GeneralId) -> str:
     part = result.cast.parts[general]
-    kind = "commander" if part.brief.commander == general else "lieutenant"
-    if part.brief.commander is None:
-        kind = "general"
+    kind = catalogue.title_of(part.brief, general)
     own = f", {safe_line(text(part.brief.value))}" if part.brief.value is not None else ""
     if part.role is None:
         return f"loyal {kind}{own}"
@@ -236,7 +281,7 @@ def _cost(result: Result) -> str:
     messages = [m for m, _, _ in ledger.values()]
     frames = sum(f for _, f, _ in ledger.values())
     size = sum(b for _, _, b in ledger.values())
-    by_round = " + ".join(f"{m:,}" for m in messages)
+    by_round = " + ".join(f"{m:,}" for m in messages) or "0"
     total = f" = {sum(messages):,}" if len(messages) > 1 else ""
     refused = result.transcript.refusals()
     kinds = ", ".join(f"{n} {reason}" for reason, n in refused.items())

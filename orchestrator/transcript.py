@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
 
 import msgspec
 
@@ -25,7 +27,9 @@ from node.journal import (
 )
 from node.messages import Body, Bundle, Empty, Frame, Oral, Signed
 from node.orders import Brief, GeneralId
-from node.protocols.oral import read_oral, values_in_frame
+from node.protocols.catalogue import values_in_frame
+from node.protocols.oral import read_oral
+from node.words import safe
 
 #: A journal line is no longer, in characters: a frame in base64 and its envelope.
 LINE_BYTES_MAX = 2 * wire.FRAME_BYTES_MAX
@@ -37,10 +41,13 @@ UNCLOSED = "there is no closing entry: unverifiable"
 
 @dataclass(frozen=True)
 class Damage:
-    """Where a journal is not what its general wrote: the line, from 1, and the kind of damage."""
+    """Where a journal is not what a general writes: the line, from 1, and the kind of damage.
+
+    `is_own`: the chain and the closing signature hold, so that he wrote it so himself."""
 
     line: int
     kind: str
+    is_own: bool = False
 
 
 @dataclass
@@ -113,7 +120,8 @@ def read(general: GeneralId, data: bytes, run: bytes, public: bytes) -> Record:
     for number, line in enumerate(lines, start=1):
         fault = _read_line(record, line, run, public)
         if fault is not None:
-            record.damage.append(Damage(number, fault))
+            is_own = not record.damage and _is_signed(record.head, lines[number - 1 :], run, public)
+            record.damage.append(Damage(number, fault, is_own))
             break
     if record.closed is None and not record.damage:
         record.damage.append(Damage(len(lines), UNCLOSED))
@@ -142,6 +150,22 @@ def _read_line(record: Record, line: bytes, run: bytes, public: bytes) -> str | 
     record.entries.append(entry)
     record.head = extend(before, text)
     return None
+
+
+def _is_signed(head: bytes, lines: list[bytes], run: bytes, public: bytes) -> bool:
+    """Whether these lines, whatever they say, follow `head` and end under this general's closing
+    signature: nobody else could have written them."""
+    before = head
+    for line in lines:
+        claimed, _, text = line.partition(b" ")
+        before, head = head, extend(head, text)
+        if head.hex().encode() != claimed:
+            return False
+    try:
+        last: Entry = decoder.decode(lines[-1].partition(b" ")[2])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return isinstance(last, Closed) and is_closing(last, run, before, public)
 
 
 def _misplaced(record: Record, entry: Entry, run: bytes) -> str | None:
@@ -173,13 +197,29 @@ def view(record: Record) -> bytes:
     return msgspec.json.encode((sorted(seen, key=lambda s: s[:2]), decision))
 
 
+def difference(one: bytes, other: bytes) -> str:
+    """Where two views part, in words."""
+    (mine, decided), (yours, settled) = msgspec.json.decode(one), msgspec.json.decode(other)
+    for first, second in zip_longest(mine, yours):
+        if first != second:
+            return f"{_seen(first)} in the first, {_seen(second)} in the second"
+    return f"he decides {decided} in the first, {settled} in the second"
+
+
+def _seen(seen: Any) -> str:
+    if seen is None:
+        return "nothing more"
+    round, sender, values = seen
+    return safe(f"in round {round}, {sender} says {values}")
+
+
 def _values(body: Body | Bundle, brief: Brief, round: int) -> object:
     """A body without keys and signatures."""
     match body:
         case Empty():
             return None
         case Oral():
-            codes = read_oral(body, values_in_frame(brief.n, round), brief.domain)
+            codes = read_oral(body, values_in_frame(brief, round), brief.domain)
             return "nonsense" if isinstance(codes, Reason) else list(map(brief.domain.value, codes))
         case Signed(orders):
             return [(brief.domain.read(order.token), order.signers) for order in orders]

@@ -21,24 +21,24 @@ class InteractiveConsistency:
 
     def __init__(self, instances: Sequence[Lockstep], combiner: Combiner, domain: Domain) -> None:
         self.rounds = max(instance.rounds for instance in instances)
-        self._instances = instances
+        self.instances = instances
         self._combiner = combiner
         self._domain = domain
 
     def speakers(self, round: int) -> frozenset[GeneralId]:
-        return frozenset().union(*(instance.speakers(round) for instance in self._instances))
+        return frozenset().union(*(instance.speakers(round) for instance in self.instances))
 
     def say(self, round: int) -> list[Send]:
         """One frame a receiver, with the body of every instance; empty where it says nothing."""
         bodies: dict[GeneralId, list[Body]] = {}
         messages: dict[GeneralId, int] = {}
         rules: set[str] = set()
-        for index, instance in enumerate(self._instances):
+        for index, instance in enumerate(self.instances):
             for send in instance.say(round):
                 assert not isinstance(send.body, Bundle)
                 rules.add(send.rule)
                 for peer in send.to:
-                    parts = bodies.setdefault(peer, [Empty()] * len(self._instances))
+                    parts = bodies.setdefault(peer, [Empty()] * len(self.instances))
                     parts[index] = send.body
                     messages[peer] = messages.get(peer, 0) + send.messages
         rule = "+".join(sorted(rules))
@@ -51,17 +51,17 @@ class InteractiveConsistency:
         effects: list[Effect] = []
         bundles: dict[GeneralId, tuple[Body, ...]] = {}
         for speaker, body in heard.items():
-            if isinstance(body, Bundle) and len(body.parts) == len(self._instances):
+            if isinstance(body, Bundle) and len(body.parts) == len(self.instances):
                 bundles[speaker] = body.parts
             else:
                 effects.append(Refuse(speaker, Reason.BAD_SHAPE, rule="IC"))
-        for index, instance in enumerate(self._instances):
+        for index, instance in enumerate(self.instances):
             effects += self._hear_instance(round, index, instance, bundles)
         return effects
 
     def decide(self) -> Decide:
         vector: list[Value] = []
-        for instance in self._instances:
+        for instance in self.instances:
             value = instance.decide().value
             assert not isinstance(value, tuple)
             vector.append(value)

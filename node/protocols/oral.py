@@ -44,8 +44,8 @@ class OralMessages:
         self._order = order
         self._peers = others(range(n), commander, me)
         self._default = domain.code(domain.default)
-        #: levels[r - 1]: (paths of r generals,) codes; level 1 is what the commander said.
-        self._levels: list[Codes] = []
+        #: levels[r - 1]: (paths of r generals,) codes; levels[0] is what the commander said.
+        self.levels: list[Codes] = []
 
     def speakers(self, round: int) -> frozenset[GeneralId]:
         if self._me == self._commander:
@@ -97,7 +97,7 @@ class OralMessages:
                 level[paths.ending(size, round - 1, theirs)] = codes[
                     paths.avoiding(size, round - 2, mine)
                 ]
-        self._levels.append(level)
+        self.levels.append(level)
         return refused
 
     def _om_2_relay(self, round: int) -> list[Send]:
@@ -105,21 +105,26 @@ class OralMessages:
         if not self._peers:
             return []
         messages = paths.count(len(self._peers) - 1, round - 2)
-        body = Oral(self._domain.pack(self._levels[round - 2]))
+        body = Oral(self._domain.pack(self.levels[round - 2]))
         return [Send(self._peers, round, body, messages=messages, rule="OM-2")]
 
     def _om_0_use(self) -> Decide:
-        value = self._domain.value(self._levels[0][0])
+        value = self._domain.value(self.levels[0][0])
         return Decide(value=value, tally=((value, 1),), rule="OM-0")
 
     def _om_3_majority(self) -> Decide:
-        """Majorities over whole levels: the children p:j of paths p stand in rows, one a j."""
-        resolved = self._levels[-1]
-        for level in self._levels[-2::-1]:
-            votes = resolved.reshape(-1, len(level))
-            resolved = majorities(level, votes, self._domain)
-        counted = tally(self._domain.value(code) for code in (*self._levels[0], *votes[:, 0]))
-        return Decide(value=self._domain.value(resolved[0]), tally=counted, rule="OM-3")
+        resolved = self.resolved()
+        votes = (*self.levels[0], *resolved[1])
+        counted = tally(self._domain.value(code) for code in votes)
+        return Decide(value=self._domain.value(resolved[0][0]), tally=counted, rule="OM-3")
+
+    def resolved(self) -> list[Codes]:
+        """Each level by majorities, the root's first: children p:j of paths p stand in rows."""
+        resolved = [self.levels[-1]]
+        for level in self.levels[-2::-1]:
+            votes = resolved[-1].reshape(-1, len(level))
+            resolved.append(majorities(level, votes, self._domain))
+        return resolved[::-1]
 
 
 def read_oral(body: Body | Bundle, count: int, domain: Domain) -> Codes | Reason:

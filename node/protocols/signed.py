@@ -164,3 +164,8 @@ class SignedMessages:
         values = [value for value, _ in self._accepted]
         counted = tuple((value, 1) for value in sorted(values, key=str))
         return Decide(value=choice(values, self._domain), tally=counted, rule="SM-3")
+
+
+def messages(n: int, m: int) -> int:
+    """The paper's messages of a loyal run: one order, told once by everyone who may relay it."""
+    return (n - 1) + ((n - 1) * (n - 2) if m > 0 else 0)

@@ -6,7 +6,7 @@ import numpy as np
 
 from node.messages import Body, Oral, Signed
 from node.orders import Enumerated, GeneralId, Value
-from node.protocols.oral import values_in_frame
+from node.protocols.catalogue import values_in_frame
 from node.traitors.traitor import Power, Seat, Strategy
 
 #: Orders in one flood, at most: a frame is bounded, and so is what a traitor can put into it.
@@ -37,7 +37,7 @@ class ManyFaced(Strategy):
                 if not self.domain.contains(face):
                     return body
                 codes = np.full(
-                    values_in_frame(self.seat.brief.n, round),
+                    values_in_frame(self.seat.brief, round),
                     self.domain.code(face),
                     dtype=self.domain.dtype,
                 )

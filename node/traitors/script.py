@@ -10,8 +10,7 @@ import msgspec
 from node.effects import Effect, Send
 from node.messages import Body, Empty, Oral, Signed
 from node.orders import GeneralId, Value
-from node.protocols import paths
-from node.protocols.oral import values_in_frame
+from node.protocols import catalogue, paths
 from node.traitors.traitor import Power, Seat, Strategy
 
 
@@ -92,6 +91,10 @@ class Script(Strategy):
 
     def _check_path(self, path: tuple[GeneralId, ...]) -> None:
         n, me = self.seat.brief.n, self.seat.me
+        if not catalogue.played(self.seat.brief).has_paths:
+            raise ValueError(
+                f"the values of {self.seat.brief.protocol} have no paths: leave it out"
+            )
         if not path or path[-1] != me:
             raise ValueError(f"the path {list(path)} does not end with its speaker, general {me}")
         if len(set(path)) != len(path) or not all(0 <= general < n for general in path):
@@ -102,7 +105,9 @@ class Script(Strategy):
         assert line.say is not None
         match body:
             case Oral(values):
-                codes = self.domain.unpack(values, values_in_frame(self.seat.brief.n, round)).copy()
+                codes = self.domain.unpack(
+                    values, catalogue.values_in_frame(self.seat.brief, round)
+                ).copy()
                 where = self._position(line.path, instance)
                 codes[where] = self.domain.code(line.say)
                 return Oral(self.domain.pack(codes))

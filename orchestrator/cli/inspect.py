@@ -1,4 +1,4 @@
-"""`byzantine logs` and `verify`: a run after it is over, from its directory alone."""
+"""`byzantine logs`, `verify`, `views`, `journal`, `trace`: a finished run, by its directory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ import click
 
 if TYPE_CHECKING:
     from orchestrator.rundir import RunDir
+    from orchestrator.transcript import Record
 
 _RUN = click.argument("run", type=click.Path(path_type=Path))
+
+
+def _fingerprint(context: click.Context, option: click.Parameter, text: str | None) -> bytes | None:
+    """What the user was told of a roster."""
+    if text is None:
+        return None
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+        raise click.BadParameter("a fingerprint is 64 hex digits", context, option)
+    return bytes.fromhex(text)
 
 
 @click.command(short_help="Show what each general heard, said and did.")
@@ -39,15 +49,21 @@ def logs(run: Path, general: int | None, style: str) -> None:
 
 @click.command(short_help="Check every signature and hash of a run.")
 @_RUN
+@click.option(
+    "--roster-fingerprint", "fingerprint", metavar="HEX", callback=_fingerprint,
+    help="The roster's, as it was learnt by another way: 64 hex digits.",
+)  # fmt: skip
 @click.option("--format", "style", type=click.Choice(("text", "json")), default="text")
-def verify(run: Path, style: str) -> int:
+def verify(run: Path, fingerprint: bytes | None, style: str) -> int:
     """Check every signature and every journal's hash chain in RUN, with public keys only.
 
-    Exit code 5, with the file and the line, where one fails.
+    Exit code 5, with the file and the line, where one fails, and where a journal is missing or was
+    never closed. What a traitor wrote into his own journal is told, and is no damage.
     """
     from node.words import json_line
     from orchestrator import report
-    from orchestrator.audit import Finding, audit
+    from orchestrator.audit import Audit, Finding, audit
+    from orchestrator.cli.run import console
     from orchestrator.rundir import RunDir, RunDirError
 
     try:
@@ -55,18 +71,117 @@ def verify(run: Path, style: str) -> int:
     except RunDirError as fault:
         _refuse(str(fault))
     try:
-        found = audit(place.exhibits())
+        found = audit(place.exhibits(), fingerprint=fingerprint)
     except RunDirError as fault:
-        from orchestrator.audit import Audit
-
         found = Audit(findings=[Finding(fault.path.name, None, fault.reason)])
     if style == "json":
         click.echo(json_line(report.audit_fields(found)))
-    else:
-        for finding in (*found.findings, *found.unverifiable):
-            click.echo(str(finding), err=True)
-        click.echo(" ".join(report.audit_line(found).split()))
+        return 0 if found.is_clean else 5
+    for finding in (*found.findings, *found.unverifiable):
+        click.echo(str(finding), err=True)
+    for finding in found.false:
+        click.echo(f"{finding}: his own false entry, he is a traitor", err=True)
+    if found.hands:
+        report.hands_table(found, console())
+    click.echo(report.audit_line(found))
     return 0 if found.is_clean else 5
+
+
+@click.command(short_help="Compare what a general saw in two runs.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("other", type=click.Path(path_type=Path))
+@click.option("--general", type=click.IntRange(min=0), required=True, help="Whose views.")
+def views(run: Path, other: Path, general: int) -> int:
+    """Compare what a general saw in RUN and in OTHER, byte for byte.
+
+    A view is (round, sender, values) of all that he heard, and his decision: no run id, no key, no
+    signature. Where two views are equal, no algorithm can let him act differently in the two runs.
+    Exit code 0 if they are equal, 1 if they differ, 5 if a journal is not whole.
+    """
+    from orchestrator.transcript import difference, view
+
+    one, two = (_whole_record(path, general) for path in (run, other))
+    seen = view(one)
+    if seen == view(two):
+        click.echo(f"general {general} saw the same in both runs, byte for byte: {len(seen)} bytes")
+        return 0
+    click.echo(f"general {general} saw different things: {difference(seen, view(two))}")
+    return 1
+
+
+@click.command(short_help="Print a general's journal as JSON.")
+@_RUN
+@click.argument("general", type=click.IntRange(min=0))
+def journal(run: Path, general: int) -> int:
+    """Print the journal of a general in RUN, an object a line: docs/journal.md says what is in it.
+
+    `says` is what a frame says, in words. Exit code 5, with the line, if the journal is not whole.
+    """
+    from node.words import json_line
+    from orchestrator.trace import spelt_out
+
+    record = _record(run, general)
+    for fields in spelt_out(record):
+        click.echo(json_line(fields))
+    return _tell_damage(record)
+
+
+@click.command(short_help="Export a run to ShiViz or Perfetto.")
+@_RUN
+@click.option(
+    "--format", "style", type=click.Choice(("shiviz", "chrome")), required=True,
+    help="shiviz: for bestchai.bitbucket.io/shiviz. chrome: for ui.perfetto.dev.",
+)  # fmt: skip
+def trace(run: Path, style: str) -> int:
+    """Print the events of RUN in causal order, for a tool that draws them.
+
+    Exit code 5 if a journal is not whole: what could be read is there all the same.
+    """
+    from node.words import json_line
+    from orchestrator.rundir import RunDir, RunDirError
+    from orchestrator.trace import chrome, shiviz
+
+    try:
+        transcript = RunDir.find(run).exhibits().transcript
+    except RunDirError as fault:
+        _refuse(str(fault))
+    if style == "chrome":
+        click.echo(json_line(chrome(transcript)))
+    else:
+        for text in shiviz(transcript):
+            click.echo(text, nl=False)
+    return max((_tell_damage(record) for record in transcript.records.values()), default=0)
+
+
+def _record(run: Path, general: int) -> Record:
+    """One general's journal, as it is; exits with 2 where there is none."""
+    from orchestrator.rundir import RunDir, RunDirError
+
+    try:
+        exhibits = RunDir.find(run).exhibits()
+    except RunDirError as fault:
+        _refuse(str(fault))
+    record = exhibits.transcript.records.get(general)
+    if record is None:
+        _refuse(f"{run}: there is no journal of general {general}")
+    return record
+
+
+def _whole_record(run: Path, general: int) -> Record:
+    record = _record(run, general)
+    if _tell_damage(record):
+        raise click.exceptions.Exit(5)
+    return record
+
+
+def _tell_damage(record: Record) -> int:
+    """The exit code: 5 where a journal is not what a general wrote to its end."""
+    from orchestrator.audit import Finding, journal_name
+
+    for damage in record.damage:
+        finding = Finding(journal_name(record.general), damage.line, damage.kind)
+        click.echo(str(finding), err=True)
+    return 5 if record.damage else 0
 
 
 def _show_log(place: RunDir, general: int, style: str) -> None:

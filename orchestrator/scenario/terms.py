@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from node.effects import Reason
 from node.orders import Combiner, Decision, Value
+from node.protocols.catalogue import PROTOCOLS
 from node.traitors import STRATEGIES
 from orchestrator.scenario.problems import shown
 
@@ -39,15 +40,25 @@ class Protocol(StrEnum):
     ORAL = "oral"
     SIGNED = "signed"
     EXCHANGE = "exchange"
+    FLAT_VOTE = "flat-vote"
     INTERACTIVE_CONSISTENCY = "interactive-consistency"
+    PHASE_KING = "phase-king"
+    PHASE_QUEEN = "phase-queen"
+    RELIABLE_BROADCAST = "reliable-broadcast"
+    TMR = "tmr"
+    TWO_GENERALS = "two-generals"
 
     @property
     def has_commander(self) -> bool:
-        return self in (Protocol.ORAL, Protocol.SIGNED)
+        return PROTOCOLS[self.value].has_commander
+
+
+#: What takes an m of its own if none is written.
+WITHOUT_M = (Protocol.EXCHANGE, Protocol.TMR, Protocol.TWO_GENERALS)
 
 
 class Over(StrEnum):
-    """What each instance of interactive consistency is played by."""
+    """What interactive consistency, or the agreement on a sensor's reading, is played by."""
 
     ORAL = "oral"
     SIGNED = "signed"

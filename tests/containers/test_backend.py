@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,27 +16,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from orchestrator import camp, images, subnets, trial
+from orchestrator import camp, images, quarters, subnets, trial
 from orchestrator.__main__ import byzantine
 from orchestrator.backends import Backend, BackendError
-from orchestrator.backends.containers import Containers
+from orchestrator.backends.containers import MUSTER_S, Containers
 from orchestrator.backends.simulation import Simulation
 from orchestrator.casting import Cast, cast
 from orchestrator.cli import scenarios
 from orchestrator.engine import Engine
+from orchestrator.expectation import unmet
 from orchestrator.headquarters import Headquarters
 from orchestrator.results import Result
+from orchestrator.scenario import load
+from tests.live.test_backends_agree import SHIPPED, comes_to
 
-#: One of each protocol, with liars whose lies depend on chance, on keys and on silence.
-PLAYED = [
-    "oral-traitorous-lieutenant",
-    "oral-parity-ten",
-    "oral-random-traitors",
-    "signed-two-faced-commander",
-    "signed-forger",
-    "exchange-split-vote",
-    "consistency-sensors-vector",
-]
 DEADLINE_S = 60.0
 
 #: A run whose second round lasts for a minute, because somebody in it says nothing.
@@ -84,15 +78,19 @@ def parts() -> Cast:
 # What is played.
 
 
-@pytest.mark.parametrize("name", PLAYED)
-def test_a_scenario_is_decided_as_in_simulation(name: str, tmp_path: Path) -> None:
-    scenario = scenarios.load(name)
-    real = trial.play(scenario, Containers(), tmp_path)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_scenario_is_the_same_among_containers_as_in_the_simulator(
+    path: Path, tmp_path: Path
+) -> None:
+    scenario = load(path)
     simulated = trial.play(scenario, Simulation())
-    assert real.decisions == simulated.decisions
-    assert real.transcript.ledger() == simulated.transcript.ledger()
-    assert real.verdict == simulated.verdict
-    assert real.audit.is_clean
+    real = trial.play(scenario, Containers(), tmp_path)
+    assert comes_to(real) == comes_to(simulated)
+    assert unmet(real) == []
+    run = json.loads((path_of(real) / "run.json").read_text())
+    assert run["backend"] == "containers"
+    assert len(set(run["hosts"].values())) == scenario.n
+    assert all(re.fullmatch("[0-9a-f]{12}", id) for id in run["hosts"].values())
 
 
 def test_the_run_directory_says_whose_container_was_whose(
@@ -101,11 +99,11 @@ def test_the_run_directory_says_whose_container_was_whose(
     seen: dict[int, str] = {}
 
     class Looking(Containers):
-        def command(self, on_decided: Callable[[int], None]) -> Any:
+        def command(self, on_decided: Callable[[int], None], *course: Any) -> Any:
             (found,) = [one for one in camp.find(built) if f"byzantine-{one.id}" == self.project]
             for container in found.containers:
-                seen[int(container["Labels"][camp.GENERAL_LABEL])] = container["Id"]
-            return super().command(on_decided)
+                seen[int(container["Labels"][quarters.GENERAL_LABEL])] = container["Id"]
+            return super().command(on_decided, *course)
 
     result = trial.play(scenarios.load("oral-traitorous-lieutenant"), Looking(), tmp_path)
     run = json.loads((path_of(result) / "run.json").read_text())
@@ -203,7 +201,7 @@ def test_a_token_shows_nowhere(
         shown = json.dumps(inspected(built, backend)) + in_container(built, backend, look)
     shown += "".join(path.read_text() for path in tmp_path.iterdir())
     assert len(tokens) == 4
-    assert "BYZANTINE_HEADQUARTERS_KEY" in shown, "the look itself is not blind"
+    assert "BYZANTINE_BIND_HOST" in shown, "the look itself is not blind"
     for token in tokens:
         assert token.hex() not in shown
         assert repr(token) not in shown
@@ -259,9 +257,29 @@ def test_a_general_who_cannot_come_up_is_named(
         return put_up(self, general, image, given | {"BYZANTINE_BIND_HOST": "192.0.2.1"}, token)
 
     monkeypatch.setattr(camp.Camp, "put_up", astray)
-    why = r"node \d not ready: it could not listen on a port"
+    why = r"node \d not ready: it could not listen on a port .*: cannot listen on 192.0.2.1:"
+    started_s = time.monotonic()
     with pytest.raises(BackendError, match=why), Containers() as backend:
         backend.muster(parts, None)
+    assert time.monotonic() - started_s < MUSTER_S / 2, "told at once, not at the deadline"
+
+
+def test_a_general_whose_program_fails_at_its_start_is_quoted_at_once(
+    parts: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_up = camp.Camp.put_up
+
+    def muddled(
+        self: camp.Camp, general: int, image: str, given: dict[str, str], token: bytes
+    ) -> str:
+        return put_up(self, general, image, given | {"BYZANTINE_PORT": "seven"}, token)
+
+    monkeypatch.setattr(camp.Camp, "put_up", muddled)
+    why = r"node \d not ready: it failed \(exit status 2\): .*argument --port: .*'seven'"
+    started_s = time.monotonic()
+    with pytest.raises(BackendError, match=why), Containers() as backend:
+        backend.muster(parts, None)
+    assert time.monotonic() - started_s < MUSTER_S / 2, "told at once, not at the deadline"
 
 
 def test_an_engine_that_refuses_to_start_one_is_quoted(

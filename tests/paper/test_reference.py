@@ -1,7 +1,7 @@
 """The worked cases R1 to R17 of the reference, with every value that they must give.
 
 Each is played whole: real generals, frames, journals and signatures, over simulated links. R18 to
-R20 belong to protocols that are not here yet, and R10's and R11's flat vote to none at all.
+R20 belong to protocols that are not here yet.
 """
 
 from __future__ import annotations
@@ -166,6 +166,26 @@ def test_r10_r11_ten_generals_three_of_them_by_parity(
     recursion = Recursion(10, 3, A, R, dict.fromkeys(traitors, parity))
     assert recursion.messages == 3609
     assert {g: recursion.tally(g) for g in range(1, 10)} == tallies
+
+
+@pytest.mark.parametrize(
+    ("traitors", "even", "odd"),
+    [((3, 4, 7), {A: 314, R: 262}, {A: 412, R: 164}), ((1, 3, 5), {A: 264, R: 312}, None)],
+    ids=["R10", "R11"],
+)
+def test_r10_r11_the_flat_vote(
+    traitors: tuple[int, ...], even: dict[str, int], odd: dict[str, int] | None
+) -> None:
+    result = play("flat-vote", 10, 3, dict.fromkeys(traitors, "parity"), order=A)
+    loyal = [g for g in range(10) if g not in traitors]
+    assert all(tally(result, g) == even for g in loyal if g % 2 == 0)
+    assert odd is None or all(tally(result, g) == odd for g in loyal if g % 2)
+    if traitors == (3, 4, 7):
+        assert set(obeyed(result).values()) == {A}
+    else:
+        assert obeyed(result) == {**dict.fromkeys((2, 4, 6, 8), R), 7: A, 9: A}
+        assert statuses(result)["ic1"] == statuses(result)["ic2"] == "broken"
+        assert outcome(result) == "out-of-model"
 
 
 def all_traitor_sets(n: int, m: int) -> list[tuple[int, ...]]:

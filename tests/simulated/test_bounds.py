@@ -243,7 +243,8 @@ def test_au2_no_proof_against_a_loyal_general_in_a_thousand_runs(seed: int) -> N
 @pytest.mark.parametrize("m", [1, 2])
 def test_au3_a_spliced_chain_is_no_evidence(m: int) -> None:
     """General 3 puts the loyal commander's signature under a second value: in what he relays, and
-    in a proof of his own making. Nobody takes the first, and the audit flags the second."""
+    in a proof of his own making. Nobody takes the first, and the audit tells that the second is
+    his own false entry."""
     result = play("signed", 4, m, {3: named(Framer)})
     assert {g: v for g, v in result.decisions.items() if g != 3} == {0: A, 1: A, 2: A}
     assert result.verdict.outcome == "pass"
@@ -251,6 +252,7 @@ def test_au3_a_spliced_chain_is_no_evidence(m: int) -> None:
     assert relayed == {(1, 3, "bad_signature"): 1, (2, 3, "bad_signature"): 1}
     assert accusations(result).keys() == {3}
     assert result.audit.proofs == {}
-    assert [(f.file, f.kind) for f in result.audit.findings] == [
+    assert result.audit.is_clean
+    assert [(f.file, f.kind) for f in result.audit.false] == [
         ("general-3.journal", "the proof against general 0 proves nothing")
     ]

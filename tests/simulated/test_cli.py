@@ -191,7 +191,7 @@ def test_5_a_run_directory_that_was_changed(tmp_path: Path) -> None:
     said = say("verify", str(tmp_path / "oral-tie"))
     assert said.code == 5
     assert said.err == "general-2.journal:1: the hash chain breaks here\n"
-    assert said.out.startswith("AUDIT FAILED 1 finding, the first: general-2.journal:1: ")
+    assert "\n  AUDIT FAILED 1 finding, the first: general-2.journal:1: " in said.out
 
 
 def test_5_a_journal_that_was_changed_before_it_arrived(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -199,6 +200,51 @@ def test_a_journal_that_was_cut_anywhere_is_never_clean(
     assert findings(run)[0].startswith(f"{path.name}:")
 
 
+def forged(lines: list[bytes], data: st.DataObject) -> list[bytes]:
+    """The entries after somebody took one out, put one in twice, changed two, or changed one."""
+    at = data.draw(st.integers(0, len(lines) - 1), label="line")
+    match data.draw(st.sampled_from(("out", "twice", "swapped", "signature", "bit")), label="how"):
+        case "out":
+            return [*lines[:at], *lines[at + 1 :]]
+        case "twice":
+            return [*lines[: at + 1], *lines[at:]]
+        case "swapped":
+            other = data.draw(st.integers(0, len(lines) - 1), label="other")
+            changed = list(lines)
+            changed[at], changed[other] = lines[other], lines[at]
+            return changed
+        case "signature":
+            last = json.loads(lines[-1])
+            drawn = data.draw(st.binary(min_size=64, max_size=64), label="signature")
+            last["signature"] = base64.b64encode(drawn).decode()
+            return [*lines[:-1], json.dumps(last, separators=(",", ":")).encode()]
+        case _:
+            bit = data.draw(st.integers(0, 8 * len(lines[at]) - 1), label="bit")
+            changed_line = bytearray(lines[at])
+            changed_line[bit // 8] ^= 1 << bit % 8
+            return [*lines[:at], bytes(changed_line), *lines[at + 1 :]]
+
+
+@given(data=st.data())
+def test_who_forges_a_journal_and_hashes_it_anew_does_not_pass(
+    data: st.DataObject, stories: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Everyone can hash: what stops a forger is the closing signature."""
+    story = stories[data.draw(st.sampled_from(STORIES), label="story")]
+    path = journal(story, data.draw(st.integers(0, 2), label="general"))
+    entries = [line.split(b" ", 1)[1] for line in path.read_bytes().splitlines()]
+    changed = forged(entries, data)
+    if changed == entries:
+        return
+    head, lines = GENESIS, []
+    for entry in changed:
+        head = extend(head, entry)
+        lines.append(head.hex().encode() + b" " + entry + b"\n")
+    run = copied(story, tmp_path_factory.mktemp("forged") / "run")
+    (run / path.name).write_bytes(b"".join(lines))
+    assert findings(run)[0].startswith(f"{path.name}:")
+
+
 def test_a_journal_without_its_last_line_says_that_it_was_never_closed(run: Path) -> None:
     path = journal(run, 2)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -389,19 +435,106 @@ def with_a_bad_signature(data: bytes) -> bytes:
     return wire.encode(msgspec.structs.replace(frame, body=Signed((bad, *rest))))
 
 
-def test_a_journal_opens_once_and_with_its_first_entry(run: Path) -> None:
-    entries = entries_of(journal(run, 0))[:-1]
-    rewritten(run, 0, [entries[0], *entries])
-    assert findings(run) == ["general-0.journal:2: the opening entry is not the first"]
-    rewritten(run, 0, entries[1:])
-    assert findings(run) == ["general-0.journal:1: the opening entry is not the first"]
+def told(run: Path, general: int) -> list[str]:
+    """What is said of a journal that its general wrote so: of a traitor's, that it is false."""
+    if general:
+        return findings(run)
+    assert code_of(run) == 0
+    own = ": his own false entry, he is a traitor"
+    lines = verified(run).stderr.splitlines()
+    assert all(line.endswith(own) for line in lines)
+    found = json.loads(verified(run, "--format", "json").stdout)
+    assert found["clean"]
+    assert found["findings"] == []
+    assert len(found["false"]) == len(lines)
+    assert found["signed"]["0"]["journal"] == "false"
+    return [line.removesuffix(own) for line in lines]
 
 
-def test_a_line_beyond_all_measure_is_not_decoded(run: Path) -> None:
-    entries = entries_of(journal(run, 0))[:-1]
-    rewritten(run, 0, [*entries, Noted("x" * LINE_BYTES_MAX, "SM-2")])
+#: In the signed run, a traitor and a loyal general.
+BOTH = pytest.mark.parametrize("general", [0, 1])
+
+
+@BOTH
+def test_a_journal_opens_once_and_with_its_first_entry(run: Path, general: int) -> None:
+    entries = entries_of(journal(run, general))[:-1]
+    kind = "the opening entry is not the first"
+    rewritten(run, general, [entries[0], *entries])
+    assert told(run, general) == [f"general-{general}.journal:2: {kind}"]
+    rewritten(run, general, entries[1:])
+    assert told(run, general) == [f"general-{general}.journal:1: {kind}"]
+
+
+@BOTH
+def test_a_line_beyond_all_measure_is_not_decoded(run: Path, general: int) -> None:
+    entries = entries_of(journal(run, general))[:-1]
+    rewritten(run, general, [*entries, Noted("x" * LINE_BYTES_MAX, "SM-2")])
     kind = f"a line is no longer than {LINE_BYTES_MAX} bytes"
-    assert findings(run) == [f"general-0.journal:{len(entries) + 1}: {kind}"]
+    assert told(run, general) == [f"general-{general}.journal:{len(entries) + 1}: {kind}"]
+
+
+def test_a_traitor_cannot_pass_off_as_damage_what_he_did_not_sign(run: Path) -> None:
+    """Damage to a traitor's journal is damage: only what he closed himself is his own."""
+    path = journal(run, 0)
+    path.write_bytes(path.read_bytes().replace(b'"round":1', b'"round":2', 1))
+    assert findings(run)[0].startswith("general-0.journal:")
+
+
+def test_a_traitor_is_whom_the_scenario_names_not_who_says_so(run: Path) -> None:
+    """His journal may say that he is loyal, and a loyal general's that he plays a strategy."""
+    for general, strategy in ((0, None), (1, "flip")):
+        opened, *entries = entries_of(journal(run, general))[:-1]
+        assert isinstance(opened, Opened)
+        rewritten(run, general, [msgspec.structs.replace(opened, strategy=strategy), *entries])
+    assert code_of(run) == 0
+    for general in (0, 1):
+        entries = entries_of(journal(run, general))[:-1]
+        rewritten(run, general, [*entries, entries[0]])
+    assert findings(run)[0].startswith("general-1.journal:")
+    assert len(json.loads(verified(run, "--format", "json").stdout)["false"]) == 1
+
+
+def test_the_fingerprint_of_a_roster_can_be_learnt_by_another_way(run: Path) -> None:
+    fingerprint = json.loads(verified(run, "--format", "json").stdout)["roster"]
+    assert fingerprint == RunDir.find(run).roster().fingerprint().hex()
+    assert verified(run).stdout.startswith(f"roster {fingerprint}\n")
+    assert verified(run, "--roster-fingerprint", fingerprint.upper()).stderr == ""
+    another = flipped(fingerprint)
+    lines = verified(run, "--roster-fingerprint", another).stderr.splitlines()
+    assert lines == [f"roster.json: its fingerprint is {fingerprint}, not {another}"]
+    for wrong in ("", "12", "0x" + fingerprint[2:], fingerprint + "00"):
+        refused = verified(run, "--roster-fingerprint", wrong)
+        assert "a fingerprint is 64 hex digits" in refused.stderr
+
+
+def test_the_audit_tells_who_signed_what(stories: dict[str, Path]) -> None:
+    found = json.loads(verified(stories["signed"], "--format", "json").stdout)
+    assert found["orders_unverifiable"] == 0
+    assert {g: hand["orders"] for g, hand in found["signed"].items()} == {
+        "0": ["attack:0", "retreat:0"],
+        "1": ["attack:0:1"],
+        "2": ["retreat:0:2"],
+    }
+    page = verified(stories["signed"]).stdout
+    assert "attack:0, retreat:0" in page
+    assert f"{found['orders_verified']} verified, 0 refused, 0 unverifiable" in page
+
+
+def test_a_signer_who_is_not_in_the_roster_can_be_checked_by_nobody(run: Path) -> None:
+    entries = entries_of(journal(run, 0))[:-1]
+    at = next(i for i, entry in enumerate(entries) if isinstance(entry, Said))
+    said = entries[at]
+    assert isinstance(said, Said)
+    frame = wire.decode(said.data)
+    assert isinstance(frame, Frame)
+    for number, nobody in enumerate((9, -1, 1 << 63), start=1):
+        order = SignedOrder(b'"attack"', (0, nobody), (bytes(64), bytes(64)))
+        data = wire.encode(msgspec.structs.replace(frame, body=Signed((order,))))
+        entries.append(msgspec.structs.replace(said, data=data))
+        rewritten(run, 0, entries)
+        assert code_of(run) == 0
+        found = json.loads(verified(run, "--format", "json").stdout)
+        assert (found["orders_unverifiable"], found["orders_refused"]) == (number, 0)
 
 
 def test_a_general_cannot_be_framed_with_a_signature_that_is_not_his(run: Path) -> None:
@@ -425,17 +558,17 @@ def test_a_brief_beyond_all_measure_is_read_without_harm(run: Path) -> None:
     assert code_of(run) in (0, 5)
 
 
-def test_a_ledger_that_does_not_add_up_is_found(run: Path) -> None:
-    entries = entries_of(journal(run, 0))
+@BOTH
+def test_a_ledger_that_does_not_add_up_is_found(run: Path, general: int) -> None:
+    entries = entries_of(journal(run, general))
     last = entries[-1]
     assert isinstance(last, Closed)
     ledger = tuple(
         msgspec.structs.replace(line, messages=line.messages + 1) for line in last.ledger
     )
-    rewritten(run, 0, entries[:-1], ledger=ledger)
-    assert findings(run) == [
-        f"general-0.journal:{len(entries)}: the ledger is not the sum of what was said"
-    ]
+    rewritten(run, general, entries[:-1], ledger=ledger)
+    kind = "the ledger is not the sum of what was said"
+    assert f"general-{general}.journal:{len(entries)}: {kind}" in told(run, general)
 
 
 def test_nobody_else_can_close_a_journal(run: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_second_closing_that_is_signed_in_its_place_is_found_too() -> None:
     journal.close(SIGNER, RUN, UNSIGNED)
     journal.close(SIGNER, RUN, UNSIGNED)
     (damage,) = read(0, b"".join(journal.lines()), RUN, SIGNER.public).damage
-    assert damage == Damage(3, "there is an entry behind the closing one")
+    assert damage == Damage(3, "there is an entry behind the closing one", is_own=True)
 
 
 def test_entries_behind_the_closing_one_are_found() -> None:
