@@ -153,12 +153,9 @@ class ReplicaNode:
         self._act(Persisted(at_s, ticket))
 
     def end_turn(self, at_s: float) -> list[Action]:
-        """Nothing more has arrived for now: what is to be done, writes first."""
+        """Nothing more has arrived for now: what is to be done, the slow write last."""
         self._act(TurnEnded(at_s))
         actions: list[Action] = []
-        if self._records:
-            actions.append(Write(self._ticket, tuple(self._records)))
-            self._records = []
         if self._sends:
             self._pack(actions)
         for client, replies in self._replies.items():
@@ -169,6 +166,9 @@ class ReplicaNode:
         self._replies = {}
         actions += self._actions
         self._actions = []
+        if self._records:
+            actions.append(Write(self._ticket, tuple(self._records)))
+            self._records = []
         return actions
 
     def _act(self, event: Event) -> None:

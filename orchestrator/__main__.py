@@ -16,6 +16,7 @@ from orchestrator.cli.compose import compose
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
+from orchestrator.cli.kv import kv, up
 from orchestrator.cli.run import run
 from orchestrator.cli.tree import tree
 
@@ -69,6 +70,8 @@ for command in (
     images,
     compose,
     down,
+    up,
+    kv,
 ):
     byzantine.add_command(command)
 

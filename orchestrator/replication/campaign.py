@@ -8,7 +8,9 @@ seed: `play(seed)` repeats it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -196,12 +198,20 @@ def _one_state(world: World, correct: set[ReplicaId]) -> Promise:
     return Promise("one state", State.BROKEN, f"replicas are at {[n for n, _ in states()]}")
 
 
-def sweep(first: int, count: int, on_played: Callable[[Played], None]) -> list[Played]:
-    """Plays `count` seeds from `first` on; those whose promises did not hold."""
+def sweep(
+    first: int, count: int, on_played: Callable[[Played], None], jobs: int = 1
+) -> list[Played]:
+    """Plays `count` seeds from `first` on, in so many processes; those that broke a promise."""
     broken = []
-    for seed in range(first, first + count):
-        played = play(seed)
-        on_played(played)
-        if not played.is_held:
-            broken.append(played)
+    with ExitStack() as stack:
+        seeds = range(first, first + count)
+        if jobs == 1:
+            runs: Iterable[Played] = map(play, seeds)
+        else:
+            pool = stack.enter_context(ProcessPoolExecutor(jobs))
+            runs = pool.map(play, seeds, chunksize=8)
+        for played in runs:
+            on_played(played)
+            if not played.is_held:
+                broken.append(played)
     return broken

@@ -99,10 +99,17 @@ class ClientMachine:
 
     @property
     def timeout_s(self) -> float:
-        """Adaptive, after what replies took of late (Jacobson 1988)."""
+        """Adaptive, after what replies took of late (Jacobson 1988).
+
+        At most a quarter of the view-change timeout, which begins when the backups hear of it.
+        """
         if not self._smooth_s:
-            return TIMEOUT_S
-        return min(max(self._smooth_s + 4 * self._spread_s, TIMEOUT_S_MIN), TIMEOUT_S_MAX)
+            return min(TIMEOUT_S, self._timeout_s_max)
+        return min(max(self._smooth_s + 4 * self._spread_s, TIMEOUT_S_MIN), self._timeout_s_max)
+
+    @property
+    def _timeout_s_max(self) -> float:
+        return max(self._c.timeout_s / 4, TIMEOUT_S_MIN)
 
     def submit(self, operation: bytes, *, is_read_only: bool = False) -> int:
         """Queues an operation; the ticket under which its result will come. ValueError: too big."""

@@ -19,7 +19,7 @@ from node.protocols.pbft.messages import (
 )
 
 
-class PrePrepared(msgspec.Struct, frozen=True):
+class PrePrepared(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """An entry of Q, with the batch itself where this replica has it."""
 
     view: int
@@ -28,7 +28,7 @@ class PrePrepared(msgspec.Struct, frozen=True):
     batch: Batch | None
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """An entry of P."""
 
     view: int
@@ -36,13 +36,13 @@ class Prepared(msgspec.Struct, frozen=True):
     digest: bytes
 
 
-class Learnt(msgspec.Struct, frozen=True):
+class Learnt(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """This replica answers clients from a state that has `sequence` in it."""
 
     sequence: int
 
 
-class ViewEntered(msgspec.Struct, frozen=True):
+class ViewEntered(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """This replica left all earlier views: by its view-change, or by a new-view that began one."""
 
     view: int
@@ -50,13 +50,13 @@ class ViewEntered(msgspec.Struct, frozen=True):
     new_view: NewView | None
 
 
-class Taken(msgspec.Struct, frozen=True):
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """A checkpoint that this replica has taken, or fetched."""
 
     snapshot: Snapshot
 
 
-class Stable(msgspec.Struct, frozen=True):
+class Stable(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Nothing at or below `sequence` is needed but the checkpoint there."""
 
     sequence: int

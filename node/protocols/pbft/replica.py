@@ -269,8 +269,10 @@ class Replica:
             return self._refuse(forwarder, Reason.OVERSIZE, rule)
         key = (request.client, request.timestamp)
         known = self._waiting.get(key)
-        if known is None and self._execution.is_over(*key) and not request.is_read_only:
-            return self._answer_again(key)
+        if self._execution.is_over(*key) and not request.is_read_only:
+            self._answer_again(key)
+            if known is None:
+                return None
         digest = request_digest(request)
         if not self._is_authentic(request, digest, forwarder):
             return self._refuse(forwarder, Reason.NOT_AUTHENTIC, rule)
@@ -308,6 +310,14 @@ class Replica:
         waiting = self._waiting[key] = Waiting(request, digest, self._now_s, is_direct)
         self._waiting_of[key[0]] += 1
         return waiting
+
+    def _wait_for_all(self, batch: Batch) -> None:
+        """What is proposed waits for its execution, and for no other proposal."""
+        for request in batch.requests:
+            key = (request.client, request.timestamp)
+            if key not in self._waiting and not self._execution.is_over(*key):
+                self._wait_for(key, request, request_digest(request), is_direct=False)
+            self._unproposed.pop(key, None)
 
     def _wait_no_more(self, key: _Key) -> None:
         self._unproposed.pop(key, None)
@@ -457,11 +467,7 @@ class Replica:
         slot.doubts = set()
         self._doubtful.pop(sequence, None)
         self._enter(slot, sequence, digest, batch)
-        for request in batch.requests:
-            key = (request.client, request.timestamp)
-            if key not in self._waiting and not self._execution.is_over(*key):
-                self._wait_for(key, request, request_digest(request), is_direct=False)
-            self._unproposed.pop(key, None)
+        self._wait_for_all(batch)
         self._arm_request_timer()
         record = PrePrepared(self.view, sequence, digest, batch)
         prepare = None if self._is_primary else Prepare(self.view, sequence, digest)
@@ -613,7 +619,8 @@ class Replica:
             )
             self._effects.append(Answer(request.client, reply, "1999-4.2 reply"))
         for request in batch.requests:
-            self._wait_no_more((request.client, request.timestamp))
+            # It waits until it is committed: an early execution may come to nothing.
+            self._unproposed.pop((request.client, request.timestamp), None)
         return True
 
     def _note_executed(self, sequence: int, digest: bytes) -> None:
@@ -622,6 +629,8 @@ class Replica:
         assert batch is not None
         self._attempts = 0
         named = tuple((r.client, r.timestamp) for r in batch.requests)
+        for key in named:
+            self._wait_no_more(key)
         self._effects.append(Executed(sequence, digest, named, "1999-4.2 committed-local"))
         if not self._waiting and self._request_timer:
             self._request_timer = False
@@ -631,11 +640,10 @@ class Replica:
 
     def _roll_back(self) -> None:
         """Undoes what was executed early (2002, section 5.1.2): from the last checkpoint on."""
-        if (digest := self._tentative) is None:
+        if self._tentative is None:
             return
         undone, self._tentative = self._execution.sequence, None
         self._read_floor = max(self._read_floor, undone)
-        early = self._log.batch(digest)
         start = max(n for n in self._snapshots if n < undone)
         self._execution.restore(self._snapshots[start])
         for sequence in range(start + 1, undone):
@@ -644,10 +652,6 @@ class Replica:
             batch = self._log.batch(committed)
             assert batch is not None
             self._execution.execute(sequence, batch, committed)
-        for request in early.requests if early else ():
-            key = (request.client, request.timestamp)
-            if key not in self._waiting and not self._execution.is_over(*key):
-                self._wait_for(key, request, request_digest(request), is_direct=False)
 
     def _read_now(self) -> None:
         if self._reads and self.executed >= self._read_floor:
@@ -994,10 +998,15 @@ class Replica:
         if not self.is_active and self._view_change is not None:
             self._send(self._others, self._view_change, "1999-4.4 view-change")
         for sequence, slot in sorted(self._log.slots.items()):
-            if slot.digest is not None and not slot.accepted:
-                batch = self._log.batch(slot.digest)
-                if batch is not None:
-                    self._accept(slot, sequence, slot.digest, batch)
+            batch = self._log.batch(slot.digest) if slot.digest is not None else None
+            if batch is None or slot.digest is None:
+                continue
+            if slot.accepted:
+                self._wait_for_all(batch)
+            else:
+                self._accept(slot, sequence, slot.digest, batch)
+        if self._waiting:
+            self._arm_request_timer()
 
     def _tell_status(self) -> None:
         self._set_timer(STATUS, self._c.status_s, "2002-5.2 status")
