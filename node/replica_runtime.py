@@ -195,6 +195,8 @@ class Runtime:
                         self._field.deliver(to, data)
                     case Tell(client, data):
                         self._door.tell(client, data)
+                        # A send may take in what the descriptor would have told of.
+                        self._busy.add(self._door.fd)
                     case SetTimer(name, after_s):
                         self._timers[name] = now_s + after_s
                     case CancelTimer(name):

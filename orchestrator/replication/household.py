@@ -161,7 +161,9 @@ def pid_of(own: Path) -> int | None:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError, IndexError):
         return None
-    return pid if str(own).encode() in command and state != "Z" else None
+    # A process has no arguments for the moment in which it becomes another program.
+    is_ours = command == [b""] or str(own).encode() in command
+    return pid if is_ours and state != "Z" else None
 
 
 def _end(pid: int, number: signal.Signals, after_s: float = 0.0) -> None:
