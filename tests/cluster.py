@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from node.protocols.pbft import key_value, wire
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.key_value import Operation, Outcome
 from node.protocols.pbft.messages import Asked, Request
 from node.protocols.pbft.replica import Replica
+from node.protocols.pbft.service import Service
 from node.traitors.replicas import Corruption
 from orchestrator.replication import world
 from orchestrator.replication.verdict import State, linearizable, safety
+
+W = TypeVar("W", bound=world.World)
 
 #: Operations of a calm cluster are answered within so many seconds of virtual time.
 ANSWER_S = 20.0
@@ -25,16 +28,19 @@ def cluster(
     seed: int = 1,
     clients: int = 2,
     weather: world.Weather | None = None,
+    kind: type[W] = world.World,  # type: ignore[assignment]
+    service: Callable[[], Service] = key_value.KeyValueStore,
     **switches: Any,
-) -> world.World:
+) -> W:
     """A cluster with a short window, so that checkpoints come soon. Switches: of Configuration."""
     switches = {"interval": 8, "window": 16, "timeout_s": 1.0, **switches}
-    return world.World(
+    return kind(
         Configuration(n=n, **switches),
         seed=seed,
         clients=clients,
         traitors=traitors,
         weather=weather,
+        service=service,
     )
 
 

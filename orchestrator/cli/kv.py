@@ -196,6 +196,16 @@ def strategies() -> None:
 
 
 @kv.command()
+@click.option("-n", "n", default=4, show_default=True, type=click.IntRange(4, 13))
+@click.option("--seed", default=1, show_default=True)
+def diagram(n: int, seed: int) -> None:
+    """Draw the messages of one request, from a simulated run."""
+    from orchestrator.replication.diagram import drawn
+
+    click.echo(drawn(n, seed), nl=False)
+
+
+@kv.command()
 @click.option("--seeds", default=100, show_default=True, type=click.IntRange(1))
 @click.option("--first", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256))

@@ -65,6 +65,17 @@ class Operation:
     is_read_only: bool = False
 
 
+@dataclass(frozen=True)
+class Said:
+    """One message as it set out. A client is None."""
+
+    at_s: float
+    sender: ReplicaId | None
+    receivers: tuple[ReplicaId | None, ...]
+    kind: str
+    message: object
+
+
 @dataclass
 class Disk:
     """What a replica wrote, and how much of it is safe."""
@@ -111,6 +122,8 @@ class World:
         self.history: list[Operation] = []
         #: Directed links between replicas that carry nothing now.
         self.cut: set[tuple[ReplicaId, ReplicaId]] = set()
+        #: All that was said, once somebody wants to know it.
+        self.said: list[Said] | None = None
         self.cluster = _drawn(seed, "cluster")
         self._service = service
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -202,6 +215,10 @@ class World:
 
     def deliver(self, sender: ReplicaId, to: Sequence[ReplicaId], data: bytes) -> None:
         """A packet sets out, under the proven name of its sender."""
+        if self.said is not None:
+            packet = wire.decode_packet(data)
+            for message in () if isinstance(packet, Reason) else packet.messages:
+                self._record(sender, tuple(to), message)
         for receiver in to:
             for _ in range(self._copies(sender, receiver)):
                 self.at(self._takes(), partial(self._receive, sender, receiver, data))
@@ -289,6 +306,8 @@ class World:
             case Deliver(to, data):
                 self.deliver(replica, to, data)
             case Tell(client, data):
+                if self.said is not None:
+                    self.said.append(Said(self.now_s, replica, (None,), "Reply", data))
                 self.at(self._takes(), lambda: self._answer(replica, client, data))
             case Write(ticket, records):
                 self._write(replica, ticket, records)
@@ -342,11 +361,20 @@ class World:
             case Moved(view, is_active):
                 seat.views.append((self.now_s, view, is_active))
 
+    def _record(
+        self, sender: ReplicaId | None, receivers: tuple[ReplicaId, ...], message: object
+    ) -> None:
+        assert self.said is not None
+        kind = type(message).__name__
+        self.said.append(Said(self.now_s, sender, receivers, kind, message))
+
     # Clients.
 
     def _client_says(self, client: ClientId, said: list[Ask]) -> None:
         for ask in said:
             data = wire.encode(Asked(self.cluster, (ask.request,)))
+            if self.said is not None:
+                self._record(None, ask.to, ask.request)
             for replica in ask.to:
                 for _ in range(self._copies(-1, replica)):
                     self.at(self._takes(), partial(self.ask, client, replica, data))

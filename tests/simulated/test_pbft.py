@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from node.protocols.pbft import key_value
@@ -16,7 +19,7 @@ from node.protocols.pbft.key_value import (
     Put,
     Scan,
 )
-from orchestrator.replication import campaign
+from orchestrator.replication import campaign, diagram
 from tests.cluster import (
     assert_one_state,
     assert_safe,
@@ -189,3 +192,22 @@ def test_seeds_of_misfortune(block: int) -> None:
 
 def test_a_seed_is_the_whole_run() -> None:
     assert campaign.play(7) == campaign.play(7)
+
+
+def test_the_page_shows_what_a_run_draws() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pbft.md").read_text()
+    assert f"```text\n{diagram.drawn()}```" in page
+    assert "2f + 1 = 5 matching" in diagram.drawn(7)
+
+
+def test_the_pages_own_service_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pbft.md").read_text()
+    source = page.split("```python\n")[2].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(source, names)  # the page's own text
+    where = cluster(service=names["Counter"])
+    asked = [where.invoke(0, b"2"), where.invoke(0, b"3")]
+    assert where.run(lambda: all(one.returned_s for one in asked), 5)
+    assert sorted(one.result for one in asked) in ([b"2", b"5"], [b"3", b"5"])
+    where.run_for(1.0)
+    assert_one_state(where)
