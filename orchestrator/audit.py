@@ -68,6 +68,8 @@ class Hand:
     entries: int = 0
     signed: int = 0
     orders: list[str] = field(default_factory=list)
+    #: What bears his good signature, and he never said: of a loyal general, somebody has his key.
+    unsaid: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -134,15 +136,22 @@ def journal_name(general: GeneralId) -> str:
 
 
 def traitors_of(written: Any) -> frozenset[GeneralId]:
-    """Whom a resolved scenario names a traitor."""
-    entries = written.get("traitors") if isinstance(written, dict) else None
+    """Whom a resolved scenario names a traitor, from the start or for a while."""
+    entries = [*_listed(written, "traitors")]
+    for step in _listed(written, "chaos"):
+        entries.append(step.get("promote") if isinstance(step, dict) else None)
     named: set[GeneralId] = set()
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict):
-            several = entry.get("generals")
-            who = several if isinstance(several, list) else [entry.get("general")]
+    for entry in entries:
+        for name in ("generals", "general") if isinstance(entry, dict) else ():
+            several = entry.get(name)
+            who = several if isinstance(several, list) else [several]
             named.update(one for one in who if isinstance(one, int))
     return frozenset(named)
+
+
+def _listed(written: Any, field: str) -> list[Any]:
+    entries = written.get(field) if isinstance(written, dict) else None
+    return entries if isinstance(entries, list) else []
 
 
 def _written(scenario: bytes) -> Any:
@@ -201,6 +210,8 @@ class _Signatures:
         self._good: set[bytes] = set()
         #: By general and line, the chains of that entry.
         self._chains: dict[tuple[GeneralId, int], list[_Chain]] = {}
+        #: Of each general whose journal is closed, what he said under his own signature.
+        self._said: dict[GeneralId, set[bytes]] = {}
 
     def settle(self, check: Check, records: Iterable[Record]) -> None:
         """Reads every journal and checks whatever is signed in it."""
@@ -223,9 +234,12 @@ class _Signatures:
             signer, length, order = self._bearers[digest]
             hand = found.hands[signer]
             hand.signed += 1
+            reach = safe(str(SignedOrder(order.token, order.signers[:length], ())))
             if len(hand.orders) < SPELT_MAX:
-                reach = SignedOrder(order.token, order.signers[:length], ())
-                hand.orders.append(safe(str(reach)))
+                hand.orders.append(reach)
+            is_unsaid = signer in self._said and digest not in self._said[signer]
+            if is_unsaid and len(hand.unsaid) < SPELT_MAX:
+                hand.unsaid.append(reach)
 
     def _claims(self, record: Record) -> Iterator[Claim]:
         """What there is to check in a journal and was not met before."""
@@ -242,6 +256,10 @@ class _Signatures:
                     self._known[key] = self._chain(self._verifiers[protocol], instance, order)
                     yield from self._news(self._known[key])
                 self._chains.setdefault((record.general, line), []).append(self._known[key])
+                if isinstance(entry, Said) and record.closed is not None:
+                    links = self._known[key].links or ()
+                    own = {link.digest for link in links if link.signer == record.general}
+                    self._said.setdefault(record.general, set()).update(own)
 
     def _chain(self, verifier: Chains, instance: int, order: SignedOrder) -> _Chain:
         is_whole = len(order.signers) == len(order.signatures)

@@ -64,6 +64,7 @@ def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
         domain=scenario.domain,
         value=scenario.input_of(general),
         delta_s=scenario.delta,
+        barriers=scenario.barriers,
         messages=scenario.messages or 0,
     )
 

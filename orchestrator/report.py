@@ -19,6 +19,7 @@ from node.orders import GeneralId, Value
 from node.protocols import catalogue
 from node.words import safe
 from orchestrator.audit import Audit, Condition, Finding, Hand
+from orchestrator.chaos import Incident
 from orchestrator.expectation import unmet
 from orchestrator.results import Failure, Result
 from orchestrator.scenario import Outcome, Standing
@@ -53,6 +54,14 @@ def verdict_fields(result: Result) -> dict[str, Any]:
         "reasons": {name: p.reason for name, p in result.verdict.properties.items()},
         "why": result.verdict.sentence(),
         "faulty": list(result.verdict.faulty),
+        "charges": {str(g): why for g, why in sorted(result.verdict.charges.items())},
+        "assumptions": {
+            name: {"kept": one.is_kept, "why": one.why} for name, one in result.assumptions.items()
+        },
+        "chaos": [
+            {"step": one.text, "at_s": one.at_s, "inflicted": one.was_inflicted, "why": one.failed}
+            for one in result.incidents
+        ],
         "decisions": {str(g): _whole(value) for g, value in result.decisions.items()},
         "tallies": {
             str(g): {text(value): count for value, count in decided.tally}
@@ -134,6 +143,12 @@ def table(result: Result, console: Console) -> None:
         line = Text(f"  {name.upper() if name != 'termination' else name:<12}")
         line.append(f"{prop.status.value:<8}", style=_COLOURS[prop.status])
         _line(console, line.append(f" {safe_line(prop.reason)}"))
+    for name, assumption in result.assumptions.items():
+        if assumption.is_kept is False:
+            line = Text(f"  {name:<12}").append("broken", style="yellow")
+            _line(console, line.append(f"   {safe_line(assumption.why)}"))
+    for incident in result.incidents:
+        _line(console, _misfortune(incident))
     _line(console, Text(_cost(result)))
     _line(console, Text(audit_line(result.audit), style="red" if result.audit.findings else ""))
     _conclusion(result, console)
@@ -167,6 +182,14 @@ _JOURNALS = {
     Condition.DAMAGED: "red",
     Condition.FALSE: "yellow",
 }
+
+
+def _misfortune(incident: Incident) -> Text:
+    """One step of the timetable, and what came of it."""
+    line = Text(f"  chaos        {safe_line(incident.text)}")
+    if incident.failed is not None:
+        return line.append(f": not inflicted, {safe_line(incident.failed)}", style="red")
+    return line
 
 
 def audit_line(audit: Audit) -> str:

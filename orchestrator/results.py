@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.control import Decided
 from node.orders import Decision, GeneralId
+from orchestrator.assumptions import Assumption
 from orchestrator.audit import Audit
 from orchestrator.backends import Mustered
 from orchestrator.casting import Cast
+from orchestrator.chaos import Incident
 from orchestrator.scenario import Scenario
 from orchestrator.transcript import Transcript
 from orchestrator.verdict import Verdict
@@ -37,6 +39,8 @@ class Result:
     verdict: Verdict
     audit: Audit
     path: Path | None
+    assumptions: Mapping[str, Assumption] = field(default_factory=dict)
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def decisions(self) -> dict[GeneralId, Decision | None]:
@@ -47,5 +51,5 @@ class Result:
     @property
     def seconds(self) -> float:
         """From the start barrier to the last loyal decision."""
-        loyal = (g for g in self.decided if g not in self.scenario.faulty)
+        loyal = (g for g in self.decided if g not in self.verdict.faulty)
         return max((self.decided[g].seconds for g in loyal), default=0.0)

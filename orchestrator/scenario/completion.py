@@ -38,6 +38,7 @@ def completed(fields: Known, written: frozenset[str]) -> Known:
         "delta": 0.5,
         "messages": None,
         "traitors": {},
+        "chaos": {},
         "coalition": True,
         "force": False,
     }
@@ -140,6 +141,7 @@ def scenario(known: Known, name: str) -> Scenario:
             "order": fitted(known["order"], domain),
             "inputs": _inputs(known["inputs"], known["n"], domain),
             "traitors": _traitors(known["traitors"]),
+            "chaos": tuple(known["chaos"].values()),
             "expect": _expect(known["expect"], domain),
         }
     )
