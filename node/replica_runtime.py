@@ -35,6 +35,8 @@ from node.traitors.replicas import REPLICA_STRATEGIES, ReplicaSeat
 
 FRAMES_PER_TURN: Final = 256
 POLL_S_MAX: Final = 3600.0
+#: Messages make no cycles to speak of: garbage is looked for after so many new objects.
+GC_ALLOCATIONS: Final = 100_000
 #: Where a replica writes what it did, for whoever watches: one JSON line a view, a state fetched.
 STATUS_FILE: Final = "status.json"
 #: The status is written so often at most, in seconds.
@@ -125,6 +127,7 @@ class Runtime:
     def run(self, ended: list[int]) -> None:
         """Turns until `ended` has something in it."""
         gc.freeze()
+        gc.set_threshold(GC_ALLOCATIONS)
         self._node.start(self._at_s(time.monotonic()))
         self._end_turn()
         _tell("started", replica=self._me, pid=os.getpid(), view=self._node.machine.view)

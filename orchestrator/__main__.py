@@ -59,6 +59,8 @@ def byzantine() -> None:
 
 for command in (
     run,
+    up,
+    kv,
     validate,
     schema,
     list_,
@@ -72,8 +74,6 @@ for command in (
     images,
     compose,
     down,
-    up,
-    kv,
     compare,
     plot,
     losses,

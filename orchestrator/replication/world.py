@@ -381,10 +381,13 @@ class World:
         deadline_s = self.clients[client].deadline_s
         if deadline_s is not None and self._client_alarms.get(client) != deadline_s:
             self._client_alarms[client] = deadline_s
-            self.at(max(0.0, deadline_s - self.now_s), lambda: self._client_wakes(client))
+            wakes = partial(self._client_wakes, client, deadline_s)
+            self.at(max(0.0, deadline_s - self.now_s), wakes)
 
-    def _client_wakes(self, client: ClientId) -> None:
-        self._client_alarms.pop(client, None)
+    def _client_wakes(self, client: ClientId, deadline_s: float) -> None:
+        if self._client_alarms.get(client) != deadline_s:
+            return  # Another deadline has taken its place.
+        del self._client_alarms[client]
         self._client_says(client, self.clients[client].wake(self.now_s))
 
     def _answer(self, replica: ReplicaId, client: ClientId, data: bytes) -> None:
