@@ -18,6 +18,7 @@ from node.protocols.pbft import wire
 from node.protocols.pbft.authentication import Authenticity
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.effects import (
+    Accuse,
     Answer,
     CancelTimer,
     Effect,
@@ -69,6 +70,8 @@ class Write(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
 
 
+#: What a replica lets its host know, for whoever judges it.
+Note: TypeAlias = Executed | Restored | Moved | Accuse
 Action: TypeAlias = Deliver | Tell | Write | SetTimer | CancelTimer
 
 
@@ -85,7 +88,7 @@ class ReplicaNode:
         authenticity: Authenticity,
         draw: Callable[[], bytes],
         recovered: Recovered | None = None,
-        on_note: Callable[[Executed | Restored | Moved], None] = lambda note: None,
+        on_note: Callable[[Note], None] = lambda note: None,
         traitor: ReplicaStrategy | None = None,
     ) -> None:
         self.machine = Replica(
@@ -153,17 +156,17 @@ class ReplicaNode:
         self._act(Persisted(at_s, ticket))
 
     def end_turn(self, at_s: float) -> list[Action]:
-        """Nothing more has arrived for now: what is to be done, the slow write last."""
+        """Nothing more has arrived for now: what is to be done, who waits first, the write last."""
         self._act(TurnEnded(at_s))
         actions: list[Action] = []
-        if self._sends:
-            self._pack(actions)
         for client, replies in self._replies.items():
             self.answered += len(replies)
             actions += [
                 Tell(client, data) for data in self._packets(list(map(wire.encode, replies)))
             ]
         self._replies = {}
+        if self._sends:
+            self._pack(actions)
         actions += self._actions
         self._actions = []
         if self._records:
@@ -193,7 +196,7 @@ class ReplicaNode:
                 self._actions.append(effect)
             case Refuse(sender, reason):
                 self.refusals[sender, reason] += 1
-            case Executed() | Restored() | Moved():
+            case Executed() | Restored() | Moved() | Accuse():
                 self._on_note(effect)
             case _:
                 assert_never(effect)

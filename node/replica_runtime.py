@@ -29,8 +29,16 @@ from node.control import Enlisted, Roster
 from node.durable import Store, StoreError
 from node.effects import Reason
 from node.links import Field, KeyPair, TransportError
-from node.protocols.pbft.effects import CancelTimer, Executed, Moved, Restored, SetTimer
-from node.replica import Deliver, ReplicaNode, Tell, Write
+from node.protocols.pbft import wire
+from node.protocols.pbft.effects import (
+    Accuse,
+    CancelTimer,
+    Executed,
+    Moved,
+    Restored,
+    SetTimer,
+)
+from node.replica import Deliver, Note, ReplicaNode, Tell, Write
 from node.traitors.replicas import REPLICA_STRATEGIES, ReplicaSeat
 
 FRAMES_PER_TURN: Final = 256
@@ -217,12 +225,15 @@ class Runtime:
         if time.monotonic() >= self._status_s:
             self._write_status()
 
-    def _note(self, note: Executed | Restored | Moved) -> None:
+    def _note(self, note: Note) -> None:
         match note:
             case Moved(view, is_active, rule):
                 _tell("view", replica=self._me, view=view, is_active=is_active, rule=rule)
             case Restored(sequence):
                 _tell("restored", replica=self._me, sequence=sequence)
+            case Accuse(culprit, proof):
+                told = [wire.encode(one).hex() for one in proof]
+                _tell("accusation", replica=self._me, culprit=culprit, proof=told)
             case Executed():
                 pass
 

@@ -220,6 +220,18 @@ class CertificateForger(ReplicaStrategy):
         return [self.seat.authenticity.signed_view_change(forged)]
 
 
+class TwoFacedViewChanger(ReplicaStrategy):
+    """Signs two view-changes for one view, which is evidence once two replicas compare."""
+
+    summary = "hides what it prepared from half of the replicas when it changes views"
+
+    def tell(self, message: Message, to: ReplicaId) -> list[Message]:
+        if not isinstance(message, ViewChange) or to % 2:
+            return [message]
+        empty = msgspec.structs.replace(message, prepared=(), pre_prepared=(), signature=b"")
+        return [self.seat.authenticity.signed_view_change(empty)]
+
+
 class NewViewForger(ReplicaStrategy):
     """PB5: what was prepared becomes the null request, or a view-change is left out."""
 
@@ -319,6 +331,7 @@ REPLICA_STRATEGIES: dict[str, type[ReplicaStrategy]] = {
     "starver": Starver,
     "inventor": Inventor,
     "certificate-forger": CertificateForger,
+    "two-faced-view-changer": TwoFacedViewChanger,
     "new-view-forger": NewViewForger,
     "checkpoint-forger": CheckpointForger,
     "view-change-spammer": ViewChangeSpammer,

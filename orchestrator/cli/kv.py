@@ -27,7 +27,7 @@ _style = click.option(
 )
 
 
-@click.command(short_help="Start a replicated service and leave it running.")
+@click.command(short_help="Start a replicated service.")
 @click.option("--service", default="kv", show_default=True, help="kv, or your own module:Class.")
 @click.option("-n", "n", default=4, show_default=True, help="Replicas: 3f + 1 survive f traitors.")
 @_folder
@@ -73,7 +73,7 @@ def up(folder: Path, n: int, service: str, clients: int, traitors: tuple[str, ..
     click.echo(f"{n} replicas of {service} are up in {folder}")
 
 
-@click.group()
+@click.group(short_help="Use a replicated key-value store.")
 def kv() -> None:
     """The replicated key-value store: f + 1 replicas must agree on every answer."""
 

@@ -14,9 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from node.protocols.pbft import key_value
 from node.protocols.pbft.configuration import Authentication, Configuration
+from node.protocols.pbft.key_value import KeyValueStore
 from node.protocols.pbft.messages import ClientId, ReplicaId
+from node.protocols.pbft.service import Nondeterminism
 from node.traitors.replicas import REPLICA_STRATEGIES
 from orchestrator.replication import verdict
 from orchestrator.replication.verdict import Promise, State
@@ -41,6 +45,26 @@ class Played:
     @property
     def is_held(self) -> bool:
         return all(promise.state is State.HELD for promise in self.promises)
+
+
+class Witness(KeyValueStore):
+    """A store that sees an operation take effect twice: what it saw is part of its state, so that
+    it is undone and fetched with it. Writes differ from each other by their values."""
+
+    def __init__(self, repeated: list[bytes]) -> None:
+        super().__init__()
+        self._repeated = repeated
+
+    def execute(self, operation: bytes, client: int, nondeterminism: Nondeterminism) -> bytes:
+        asked = msgspec.msgpack.decode(operation, type=key_value.Operation)
+        if isinstance(asked, key_value.Put | key_value.CompareAndSwap):
+            mark = key_value.CompareAndSwap(f"seen/{asked.value.decode()}", None, b"")
+            if super().execute(key_value.encode(mark), client, nondeterminism) != _APPLIED:
+                self._repeated.append(operation)
+        return super().execute(operation, client, nondeterminism)
+
+
+_APPLIED = key_value.encode(key_value.Done(True))
 
 
 def configuration(chance: random.Random) -> Configuration:
@@ -72,12 +96,15 @@ def play(seed: int) -> Played:
         latency_s=chance.choice(((0.0002, 0.002), (0.0002, 0.05))),
         lose=chance.choice((0.0, 0.0, 0.02, 0.2)),
         duplicate=chance.choice((0.0, 0.05)),
+        write_s=chance.choice(((0.0001, 0.002), (0.005, 0.1))),
     )
+    repeated: list[bytes] = []
     world = World(
         c,
         seed=seed,
         clients=CLIENTS,
         weather=weather,
+        service=partial(Witness, repeated),
         traitors={r: REPLICA_STRATEGIES[s] for r, s in casting.items() if s != "crash"},
         requests_max=chance.choice((1, 3)),
     )
@@ -92,7 +119,8 @@ def play(seed: int) -> Played:
         f"n={c.n}, {c.authentication}, {'durable' if c.is_durable else 'in memory'}, "
         f"traitors {casting or 'none'}, {len(world.history)} operations"
     )
-    return Played(seed, what, _judged(world, set(faulty), healed_s, bound_s))
+    once = verdict.exactly_once(repeated)
+    return Played(seed, what, (once, *_judged(world, set(faulty), healed_s, bound_s)))
 
 
 def _plan(world: World, chance: random.Random, crashed: set[ReplicaId]) -> None:
@@ -167,6 +195,8 @@ def _judged(
     correct = {r: seat for r, seat in world.seats.items() if r not in faulty}
     executed = {r: seat.executed for r, seat in correct.items()}
     safe = verdict.safety(executed)
+    if framed := {a.culprit for s in correct.values() for a in s.accusations} - faulty:
+        safe = Promise("safety", State.BROKEN, f"a correct replica was accused: {framed}")
     if again := [r for r, seat in correct.items() if seat.contradictions]:
         safe = Promise("safety", State.BROKEN, f"replica {again[0]} contradicted itself")
     return (

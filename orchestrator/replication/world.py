@@ -24,6 +24,7 @@ from node.protocols.pbft.authentication import ClientAuthentication, ReplicaAuth
 from node.protocols.pbft.client import Ask, ClientMachine
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.effects import (
+    Accuse,
     CancelTimer,
     Executed,
     Moved,
@@ -35,7 +36,7 @@ from node.protocols.pbft.key_value import KeyValueStore
 from node.protocols.pbft.messages import Asked, ClientId, ReplicaId, Result
 from node.protocols.pbft.recovery import recovered
 from node.protocols.pbft.service import Service
-from node.replica import Action, Deliver, ReplicaNode, Tell, Write
+from node.replica import Action, Deliver, Note, ReplicaNode, Tell, Write
 from node.signatures import Signer, exchange_public
 from node.traitors.replicas import Corruption, ReplicaSeat, ReplicaStrategy
 
@@ -96,6 +97,7 @@ class Seat:
     views: list[tuple[float, int, bool]] = field(default_factory=list)
     refusals: Counter[tuple[ReplicaId | None, Reason]] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
+    accusations: list[Accuse] = field(default_factory=list)
     #: Executions that contradict an earlier one of the same replica.
     contradictions: list[int] = field(default_factory=list)
 
@@ -350,7 +352,7 @@ class World:
             node.wake(name, self.now_s)
             self._end_turn(replica)
 
-    def _note(self, replica: ReplicaId, note: Executed | Restored | Moved) -> None:
+    def _note(self, replica: ReplicaId, note: Note) -> None:
         seat = self.seats[replica]
         match note:
             case Executed(sequence, digest):
@@ -358,6 +360,8 @@ class World:
                     seat.contradictions.append(sequence)
             case Restored(sequence, digest):
                 seat.restored.append((sequence, digest))
+            case Accuse():
+                seat.accusations.append(note)
             case Moved(view, is_active):
                 seat.views.append((self.now_s, view, is_active))
 

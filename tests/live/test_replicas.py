@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from node import cluster
+from node.client_links import Counterpart
 from node.cluster import ClusterError
 from node.durable import Store, StoreError
 from node.protocols.pbft import key_value as kv
+from node.protocols.pbft import wire
 from node.protocols.pbft.configuration import Configuration
+from node.protocols.pbft.messages import Asked, Request
 from orchestrator.__main__ import byzantine
 from orchestrator.client import Client
 from orchestrator.replication import household
@@ -138,6 +142,65 @@ def test_a_lying_replica_changes_no_answer(folder: Path) -> None:
             assert client.get("k") == str(number).encode()
     refusals = told(folder, 0).get("refusals", {})
     assert refusals is not None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "place"),
+    [
+        ("equivocator", 0),
+        ("silent", 0),
+        ("inventor", 0),
+        ("starver", 0),
+        ("babbler", 3),
+        ("view-change-spammer", 3),
+        ("checkpoint-forger", 3),
+    ],
+)
+def test_a_traitor_among_processes_changes_nothing_but_the_view(
+    folder: Path, strategy: str, place: int
+) -> None:
+    """PB1, PB2, PB7, PB9, PB12: the lies of the simulator, over sockets."""
+    household.found(folder, Configuration(n=4, interval=4, window=8, timeout_s=0.3), "kv", 2)
+    for replica in range(4):
+        household.start(folder, replica, strategy if replica == place else None)
+    household.await_started(folder, 4)
+    with Client(folder, 0) as client:
+        for number in range(12):
+            client.put("k", str(number).encode())
+            assert client.get("k") == str(number).encode()
+    time.sleep(2 * 0.5)
+    loyal = [told(folder, r) for r in range(4) if r != place]
+    assert {one["view"] for one in loyal} == ({0} if place == 3 else {loyal[0]["view"]})
+    assert place == 3 or loyal[0]["view"] > 0
+    if strategy == "babbler":
+        assert all(any(name.startswith("3/") for name in one["refusals"]) for one in loyal)
+    if strategy == "inventor":
+        assert any("0/not_authentic" in one["refusals"] for one in loyal)
+
+
+def test_strangers_and_noise_at_the_door_are_refused(folder: Path) -> None:
+    """NT2, NT5: a key that is in no roster; bytes that are no packet; another's number."""
+    up(folder)
+    described = cluster.read(folder)
+    stranger = cluster.Identity(b"s" * 32)
+    members = [(m.client_endpoint, m.exchange_public) for m in described.members]
+    outside = Counterpart(stranger.exchange_secret, stranger.exchange_public, members)
+    known = cluster.read_identity(folder / "clients" / "1.key")
+    inside = Counterpart(known.exchange_secret, known.exchange_public, members)
+    claimed = wire.encode(Asked(described.id, (Request(0, 1, 0, (b"",), False),)))
+    for data in (b"", b"\xff" * 100, claimed):
+        outside.say(0, data)
+        inside.say(0, data)
+    with Client(folder, 0) as client:
+        client.put("a", b"1")
+        deadline_s = time.monotonic() + 5
+        while told(folder, 0).get("refusals", {}).get("client/not_sender") != 1:
+            assert time.monotonic() < deadline_s, told(folder, 0)
+            time.sleep(0.05)
+        assert told(folder, 0)["refusals"]["client/malformed"] == 2
+        assert client.get("a") == b"1"
+    outside.close()
+    inside.close()
 
 
 def test_the_commands(tmp_path: Path) -> None:

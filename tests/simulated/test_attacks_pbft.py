@@ -24,6 +24,7 @@ from node.protocols.pbft.messages import (
     PrePrepare,
     Request,
 )
+from node.protocols.pbft.view_change import is_evidence
 from node.traitors.replicas import (
     REPLICA_STRATEGIES,
     CertificateForger,
@@ -37,6 +38,7 @@ from node.traitors.replicas import (
     Silent,
     Slow,
     Starver,
+    TwoFacedViewChanger,
     ViewChangeSpammer,
 )
 from orchestrator.replication.world import World
@@ -280,6 +282,24 @@ def test_every_strategy_in_either_office_is_survived(name: str, place: int) -> N
         put(where, str(number), client=number % 2)
     assert_safe(where)
     assert_one_state(where)
+
+
+def test_two_view_changes_for_one_view_are_evidence_to_anybody() -> None:
+    where = cluster(7, {4: TwoFacedViewChanger})
+    put(where, "a")
+    # The quorum that is left needs the word of everybody.
+    where.crash(0)
+    where.crash(6)
+    put(where, "b")
+    where.run_for(2.0)
+    found = [a for seat in where.seats.values() for a in seat.accusations]
+    assert {a.culprit for a in found} == {4}
+    public_keys_alone = where._authentication(5)
+    assert is_evidence(found[0].proof, 4, public_keys_alone.of_view_change)
+    assert not is_evidence(found[0].proof, 3, public_keys_alone.of_view_change)
+    assert not is_evidence(found[0].proof[:1] * 2, 4, public_keys_alone.of_view_change)
+    spoilt = msgspec.structs.replace(found[0].proof[1], stable=1)
+    assert not is_evidence((found[0].proof[0], spoilt), 4, public_keys_alone.of_view_change)
 
 
 def test_two_colluders_of_seven_are_survived() -> None:

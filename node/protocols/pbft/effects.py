@@ -123,6 +123,14 @@ class Moved(msgspec.Struct, frozen=True):
     rule: str
 
 
+class Accuse(msgspec.Struct, frozen=True):
+    """`culprit` signed two different view-changes for one view: proof to anybody."""
+
+    culprit: ReplicaId
+    proof: tuple[ViewChange, ViewChange]
+    rule: str
+
+
 class Refuse(msgspec.Struct, frozen=True):
     """Something heard is ignored and counted. `sender` is None where it was a client."""
 
@@ -132,5 +140,5 @@ class Refuse(msgspec.Struct, frozen=True):
 
 
 Effect: TypeAlias = (
-    Persist | Send | Answer | SetTimer | CancelTimer | Executed | Restored | Moved | Refuse
+    Persist | Send | Answer | SetTimer | CancelTimer | Executed | Restored | Moved | Accuse | Refuse
 )

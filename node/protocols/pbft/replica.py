@@ -22,6 +22,7 @@ from node.protocols.pbft.authentication import (
 )
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.effects import (
+    Accuse,
     Answer,
     CancelTimer,
     Effect,
@@ -162,6 +163,7 @@ class Replica:
         self._attempts = 0
         self._view_change: ViewChange | None = None
         self._view_changes: dict[ReplicaId, ViewChange] = {}
+        self._accused: set[ReplicaId] = set()
         self._new_view: NewView | None = None
         self._is_quorum_seen = False
         self._early: dict[ReplicaId, list[_Early]] = {}
@@ -832,12 +834,24 @@ class Replica:
         if known is not None and known.view >= message.view:
             if known.view == message.view and known != message:
                 self._refuse(sender, Reason.CONFLICTING, rule)
+                self._compare(message)
             return None
         if not self._authenticity.of_view_change(message):
             return self._refuse(sender, Reason.BAD_SIGNATURE, rule)
         self._view_changes[sender] = message
         self._join_view_change()
         return self._check_view_changes()
+
+    def _compare(self, message: ViewChange) -> None:
+        """Two view-changes for one view under one signature: a correct replica signs one, and
+        writes it down before it says it."""
+        known = self._view_changes.get(message.replica)
+        if known is None or known.view != message.view or known == message:
+            return
+        if message.replica not in self._accused and self._authenticity.of_view_change(message):
+            self._accused.add(message.replica)
+            proof = (known, message)
+            self._effects.append(Accuse(message.replica, proof, "1999-4.4 view-change"))
 
     def _join_view_change(self) -> None:
         """f + 1 replicas are beyond this view: a correct one is (1999, section 4.5.2)."""
@@ -902,6 +916,8 @@ class Replica:
             if message.view == self.view:
                 self._begin_view_change(self.view + 1, "1999-4.4 new-view refused")
             return None
+        for change in message.view_changes:
+            self._compare(change)
         self._roll_back()
         self._new_view = message
         self._persist((ViewEntered(message.view, self._view_change, message),), rule)

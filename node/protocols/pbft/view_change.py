@@ -7,7 +7,7 @@ have; every backup repeats the choice from the same signed view-changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -47,6 +47,15 @@ def is_well_formed(message: ViewChange, configuration: Configuration) -> bool:
         and len(set(places)) == len(places)
         and len(places) <= PRE_PREPARED_MAX * configuration.window
     )
+
+
+def is_evidence(
+    proof: Sequence[ViewChange], culprit: int, is_signed: Callable[[ViewChange], bool]
+) -> bool:
+    """Whether two view-changes prove that `culprit` said two things about one view."""
+    if len(proof) != 2 or proof[0] == proof[1] or proof[0].view != proof[1].view:
+        return False
+    return all(one.replica == culprit and is_signed(one) for one in proof)
 
 
 def choose(view_changes: Sequence[ViewChange], configuration: Configuration) -> Choice | None:
