@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from orchestrator.cli.chances import losses, odds
+from orchestrator.cli.cluster import order, status, up
 from orchestrator.cli.compose import compose
 from orchestrator.cli.costs import compare, plot
 from orchestrator.cli.engine import doctor, down, images
@@ -73,6 +74,9 @@ for command in (
     doctor,
     images,
     compose,
+    up,
+    status,
+    order,
     down,
     compare,
     plot,
