@@ -130,7 +130,7 @@ def read(folder: Path) -> Cluster:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Cluster)
     except FileNotFoundError:
-        raise ClusterError(f"{path}: no such cluster; `byzantine up` makes one") from None
+        raise ClusterError(f"{path}: no cluster; `byzantine up --service kv` makes one") from None
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise ClusterError(f"{path}: {error}") from error
 

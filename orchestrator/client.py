@@ -244,5 +244,5 @@ def _take_key(
         return client, cluster.read_identity(path), stream
     raise ClusterError(
         f"every client key in {folder / CLIENTS} is in use: wait, or make the cluster with "
-        "`byzantine up --clients N`"
+        "`byzantine up --service kv --clients N`"
     )

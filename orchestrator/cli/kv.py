@@ -1,4 +1,4 @@
-"""`byzantine up`, and `byzantine kv`: a replicated service, and the hands to use it."""
+"""`byzantine up --service`, and `byzantine kv`: a replicated service, and hands to use it."""
 
 from __future__ import annotations
 
@@ -27,29 +27,36 @@ _style = click.option(
 )
 
 
-@click.command(short_help="Start a replicated service.")
-@click.option("--service", default="kv", show_default=True, help="kv, or your own module:Class.")
-@click.option("-n", "n", default=4, show_default=True, help="Replicas: 3f + 1 survive f traitors.")
-@_folder
-@click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 10_000),
-              help="How many clients get a key.")  # fmt: skip
-@click.option("--auth", type=click.Choice(("macs", "signatures")), default="macs",
-              show_default=True, help="How clients prove their requests.")  # fmt: skip
-@click.option("--memory", is_flag=True, help="Write nothing down: who is killed has lost all.")
-@click.option("--no-batching", is_flag=True, help="One request a sequence number.")
-@click.option("--no-digest-replies", is_flag=True, help="Every replica sends the whole result.")
-@click.option("--no-tentative", is_flag=True, help="Execute nothing before it is committed.")
-@click.option("--no-read-only", is_flag=True, help="Order reads like writes.")
-@click.option("--timeout", "timeout_s", default=1.0, show_default=True,
-              type=float, help="Seconds that backups wait before they move the view.")  # fmt: skip
-@click.option("--traitor", "traitors", multiple=True, metavar="R=STRATEGY",
-              help="Replica R plays a strategy; `byzantine kv strategies` names them.")  # fmt: skip
-def up(folder: Path, n: int, service: str, clients: int, traitors: tuple[str, ...],
-       **switches: Any) -> None:  # fmt: skip
-    """Start a cluster of replicas, and leave it running: `byzantine kv` uses it.
+def describing_service(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `byzantine up` that describe a service and its replicas."""
+    for option in reversed(_SERVICE_OPTIONS):
+        command = option(command)
+    return command
 
-    A cluster that is there already is started again with what it wrote down.
-    """
+
+_SERVICE_OPTIONS = (
+    click.option("--service", help="Replicas of a service: kv, or your own module:Class."),
+    _folder,
+    click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 10_000),
+                 help="How many clients get a key."),
+    click.option("--auth", type=click.Choice(("macs", "signatures")), default="macs",
+                 show_default=True, help="How clients prove their requests."),
+    click.option("--memory", is_flag=True, help="Write nothing down: who is killed has lost all."),
+    click.option("--no-batching", is_flag=True, help="One request a sequence number."),
+    click.option("--no-digest-replies", is_flag=True, help="Every replica sends the whole result."),
+    click.option("--no-tentative", is_flag=True, help="Execute nothing before it is committed."),
+    click.option("--no-read-only", is_flag=True, help="Order reads like writes."),
+    click.option("--timeout", "timeout_s", default=1.0, show_default=True, type=float,
+                 help="Seconds that backups wait before they move the view."),
+    click.option("--traitor", "traitors", multiple=True, metavar="R=STRATEGY",
+                 help="Replica R plays a strategy; `byzantine kv strategies` names them."),
+)  # fmt: skip
+
+
+def put_up(n: int, service: str, folder: Path, clients: int, traitors: tuple[str, ...],
+           **switches: Any) -> None:  # fmt: skip
+    """Starts the replicas of a service as processes, and leaves them running: `byzantine kv`
+    uses them. Those of a cluster that is there already know again what they wrote down."""
     from node.cluster import FILE, ClusterError
     from orchestrator.replication import household
 
@@ -166,7 +173,7 @@ def status(folder: Path, style: str) -> int:
 @kv.command()
 @_folder
 def down(folder: Path) -> None:
-    """Stop the replicas; `byzantine up` starts them again with all they know."""
+    """Stop the replicas; `byzantine up --service kv` starts them again."""
     from orchestrator.replication import household
 
     with _cluster_errors():
@@ -178,7 +185,7 @@ def down(folder: Path) -> None:
 @click.argument("replica", type=int)
 @_folder
 def kill(folder: Path, replica: int) -> None:
-    """SIGKILL one replica; `byzantine up` brings it back."""
+    """SIGKILL one replica; `byzantine up --service kv` brings it back."""
     from orchestrator.replication import household
 
     with _cluster_errors():

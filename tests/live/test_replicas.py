@@ -212,7 +212,7 @@ def test_the_commands(tmp_path: Path) -> None:
         return result.output
 
     try:
-        assert "4 replicas of kv are up" in say("up")
+        assert "4 replicas of kv are up" in say("up", "--service", "kv")
         say("kv", "put", "name", "Lamport")
         assert say("kv", "get", "name") == "Lamport\n"
         say("kv", "cas", "name", "Pease", "x", code=1)
@@ -220,7 +220,7 @@ def test_the_commands(tmp_path: Path) -> None:
         assert say("kv", "scan") == "'name' 'Shostak'\n"
         say("kv", "kill", "3")
         assert "replica 3  down" in say("kv", "status")
-        assert "up" in say("up")
+        assert "up" in say("up", "--service", "kv")
         say("kv", "delete", "name")
         say("kv", "get", "name", code=1)
     finally:
@@ -235,5 +235,5 @@ def test_a_store_of_another_replica_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match=r"no such cluster; `byzantine up` makes one"):
+    with pytest.raises(ClusterError, match=r"no cluster; `byzantine up --service kv` makes one"):
         Client(tmp_path)

@@ -44,8 +44,9 @@ def test_a_replica_dies_at_a_step_and_comes_back(step: int, victim: int, is_afte
     where.start(victim)
     # One of the others goes: who came back is needed for every quorum from now on.
     where.crash(1)
-    put(where, "after")
-    for key in (*map(str, range(10)), "after"):
+    later = [f"after {number}" for number in range(6)]
+    put(where, *later)
+    for key in (*map(str, range(10)), *later):
         assert do(where, Get(key), is_read_only=True) == Found(key.encode())
     where.start(1)
     assert_one_state(where)

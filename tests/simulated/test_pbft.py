@@ -9,6 +9,7 @@ import pytest
 
 from node.protocols.pbft import key_value
 from node.protocols.pbft.configuration import Authentication, Configuration
+from node.protocols.pbft.effects import Taken
 from node.protocols.pbft.key_value import (
     CompareAndSwap,
     Delete,
@@ -211,3 +212,20 @@ def test_the_pages_own_service_runs() -> None:
     assert sorted(one.result for one in asked) in ([b"2", b"5"], [b"3", b"5"])
     where.run_for(1.0)
     assert_one_state(where)
+
+
+def test_a_checkpoint_that_was_written_down_is_a_vote_again_after_a_restart() -> None:
+    """With one replica gone, the one who came back is needed for every stable checkpoint."""
+    where = cluster(interval=4, window=4)
+    where.crash(3)
+    put(where, *map(str, range(3)))
+    where.invoke(0, key_value.encode(Put("fourth", b"")))
+    disk = where.seats[2].disk
+    assert where.run(lambda: any(isinstance(r, Taken) for r in disk.records), 1.0)
+    assert machine(where, 2).stable == 0
+    where.crash(2)
+    where.forget_packets()
+    where.start(2)
+    put(where, *map(str, range(10)))
+    assert {machine(where, r).stable for r in (0, 1, 2)} <= {8, 12}
+    assert_safe(where)

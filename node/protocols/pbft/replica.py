@@ -1230,6 +1230,9 @@ class Replica:
             self._snapshots.update(recovered.snapshots)
             self._execution.restore(self._snapshots[max(self._snapshots)])
         self._log = Log(recovered.stable, self._c.window)
+        for sequence, snapshot in self._snapshots.items():
+            if sequence > recovered.stable:
+                self._votes.enter(self.me, Checkpoint(sequence, snapshot.digest))
         self._log.prepared = dict(recovered.prepared)
         self._log.pre_prepared = {n: dict(seen) for n, seen in recovered.pre_prepared.items()}
         for digest, batch in recovered.batches.items():
