@@ -21,6 +21,7 @@ NAMES = (
     "limit_muster",
     "simulated_hundred",
     "replicated",
+    "simulated_runs",
     "oral_arithmetic",
     "signed_limit",
     "peers_alone",
