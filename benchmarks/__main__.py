@@ -21,6 +21,8 @@ NAMES = (
     "limit_muster",
     "limit_containers",
     "simulated_hundred",
+    "replicated",
+    "simulated_runs",
     "oral_arithmetic",
     "signed_limit",
     "peers_alone",

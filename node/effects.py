@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from node.messages import Bundle, Empty, Oral, Signed, SignedOrder
+from node.messages import Bundle, Empty, Oral, Parcels, Signed, SignedOrder
 from node.orders import Decision, GeneralId, Value
 
 
@@ -36,6 +36,16 @@ class Reason(StrEnum):
     SELF_IN_CHAIN = "self_in_chain"
     NOT_SENDER = "not_sender"
     BAD_SIGNATURE = "bad_signature"
+    # of PBFT
+    NOT_AUTHENTIC = "not_authentic"
+    NOT_PRIMARY = "not_primary"
+    BAD_VIEW = "bad_view"
+    OUTSIDE_WATERMARKS = "outside_watermarks"
+    CONFLICTING = "conflicting"
+    BAD_NEW_VIEW = "bad_new_view"
+    BAD_STATE = "bad_state"
+    # of relayed parcels
+    NOT_ON_PATH = "not_on_path"
 
 
 class Send(msgspec.Struct, frozen=True, tag="send"):
@@ -43,7 +53,7 @@ class Send(msgspec.Struct, frozen=True, tag="send"):
 
     to: tuple[GeneralId, ...]
     round: int
-    body: Empty | Oral | Signed | Bundle
+    body: Empty | Oral | Signed | Bundle | Parcels
     messages: int
     rule: str
 

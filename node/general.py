@@ -58,13 +58,15 @@ from node.messages import (
     Echo,
     Frame,
     Message,
+    Parcels,
     Probe,
     Signed,
     kind_of,
 )
-from node.orders import GeneralId, others
+from node.orders import Brief, GeneralId, others
 from node.protocols import catalogue
 from node.protocols.lockstep import Machine
+from node.relay import relayed
 from node.rounds import Rounds
 from node.signatures import Chains, Signer, is_admissible
 from node.traitors import Seat, Traitor, strategy_of
@@ -124,13 +126,10 @@ class General:
         self._instance = muster.brief.commander or 0
         protocol = muster.brief.over or muster.brief.protocol
         self.chains = Chains(muster.run, protocol, self._publics)
-        part = catalogue.build(self.me, muster.brief, self.chains)
         self._links = LinkFaults(self.me, muster.seed)
-        self._seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
-        self._loyal: Machine = (
-            part
-            if isinstance(part, Machine)
-            else Rounds(part, muster.brief.delta_s, muster.brief.barriers)
+        self._loyal = self._loyal_with(muster.brief)
+        self._seat = Seat(
+            self.me, muster.brief, muster.seed, self._keys, self.chains, self._loyal_with
         )
         self._machine = self._playing(muster.role)
         self.journal.append(
@@ -251,6 +250,13 @@ class General:
         )
         self.journal.close(self.signer, self._run, ending)
 
+    def _loyal_with(self, brief: Brief) -> Machine:
+        """The loyal machine of one who has that brief."""
+        part = catalogue.build(self.me, brief, self.chains)
+        if isinstance(part, Machine):
+            return part
+        return Rounds(relayed(self.me, brief, part), brief.delta_s, brief.barriers)
+
     def _playing(self, role: Role | None) -> Machine:
         return self._loyal if role is None else Traitor(self._loyal, strategy_of(role, self._seat))
 
@@ -361,6 +367,9 @@ class General:
         if isinstance(body, Bundle):
             signed = tuple(self._signed(part, i) for i, part in enumerate(body.parts))
             frame = Frame(self._run, send.round, Bundle(signed))
+        elif isinstance(body, Parcels):
+            # Only what is oral is relayed: signed orders pass from neighbour to neighbour.
+            frame = Frame(self._run, send.round, body)
         else:
             frame = Frame(self._run, send.round, self._signed(body, self._instance))
         data = wire.encode(frame)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from orchestrator.cli.campaign import bounds, shrink, sweep
 from orchestrator.cli.chances import losses, odds
 from orchestrator.cli.cluster import order, status, up
 from orchestrator.cli.compose import compose
@@ -19,6 +20,7 @@ from orchestrator.cli.costs import compare, plot
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
+from orchestrator.cli.kv import kv
 from orchestrator.cli.run import run
 from orchestrator.cli.tree import tree
 
@@ -59,6 +61,10 @@ def byzantine() -> None:
 
 for command in (
     run,
+    kv,
+    sweep,
+    shrink,
+    bounds,
     validate,
     schema,
     list_,

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from node import wire
 from node.control import Roster, run_id
 from node.journal import Accused, Entry, Heard, LedgerLine, Said
-from node.messages import Body, Bundle, Frame, Signed, SignedOrder
+from node.messages import Body, Bundle, Frame, Parcels, Signed, SignedOrder
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, Claim, Link, check_each, is_admissible
 from node.words import SPELT_MAX, safe
@@ -355,6 +355,8 @@ def _orders(entry: Entry, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
 
 def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
     parts: tuple[tuple[int, Body], ...]
+    if isinstance(frame.body, Parcels):
+        return
     if isinstance(frame.body, Bundle):
         parts = tuple(enumerate(frame.body.parts))
     else:

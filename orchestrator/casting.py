@@ -65,6 +65,9 @@ def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
         value=scenario.input_of(general),
         delta_s=scenario.delta,
         barriers=scenario.barriers,
+        neighbours=scenario.layout.neighbours if scenario.layout else (),
+        paths=scenario.layout.paths if scenario.layout else (),
+        reach=scenario.layout.reach if scenario.layout else 1,
         messages=scenario.messages or 0,
     )
 

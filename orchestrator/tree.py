@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from node import wire
 from node.events import Event, Received, Resumed, Started, TimerFired
-from node.journal import Began, Heard, Opened, Woke
+from node.journal import Began, Heard, Turned, Woke
 from node.journal import Resumed as WentOn
 from node.messages import Frame
 from node.orders import Brief, Domain, GeneralId, Value, others
@@ -20,6 +20,7 @@ from node.protocols import catalogue, paths
 from node.protocols.consistency import InteractiveConsistency
 from node.protocols.lockstep import Machine
 from node.protocols.oral import OralMessages
+from node.relay import relayed
 from node.rounds import Rounds
 from node.signatures import Chains
 from orchestrator.scenario import MESSAGES_MAX
@@ -140,7 +141,7 @@ def _replayed(record: Record, commander: GeneralId | None) -> _Part:
     _check(brief, opened.general)
     part = catalogue.build(opened.general, brief, Chains(opened.run, brief.protocol, {}))
     assert not isinstance(part, Machine)
-    machine = Rounds(part, brief.delta_s, brief.barriers)
+    machine = Rounds(relayed(opened.general, brief, part), brief.delta_s, brief.barriers)
     for event in _events(record):
         machine.on_event(event)
     if isinstance(part, InteractiveConsistency):
@@ -155,7 +156,7 @@ def _check(brief: Brief, general: GeneralId) -> None:
     """NoTree where a brief has none, or is none that anyone gave: a journal may say anything."""
     if catalogue.played(brief) is not catalogue.PROTOCOLS["oral"]:
         raise NoTree(f"{brief.over or brief.protocol} has no tree of paths: OM(m), `oral`, has")
-    generals = (general, brief.commander or 0)
+    generals = (general, brief.commander or 0, brief.reach - 1)
     if not 0 <= brief.m < brief.n <= GENERALS_MAX or not all(0 <= g < brief.n for g in generals):
         raise NoTree(f"the journal of general {general} opens with a brief that nobody could play")
     if catalogue.messages(brief) > MESSAGES_MAX:
@@ -216,11 +217,14 @@ def _tree(
     for path, (told, resolved) in values[part.general].items():
         speaker = path[-1]
         held = values.get(speaker, {}).get(path[:-1])
-        record = transcript.records.get(speaker)
-        is_traitor = record is not None and _is_traitor(record.opened)
+        is_traitor = _is_traitor(transcript.records.get(speaker))
         branches[path] = Branch(path, told, resolved, held[0] if held else None, is_traitor)
     return Tree(part.general, chief, part.n, branches)
 
 
-def _is_traitor(opened: Opened | None) -> bool:
-    return opened is not None and opened.strategy is not None
+def _is_traitor(record: Record | None) -> bool:
+    """Whether he was a traitor from the start, or turned into one."""
+    if record is None or record.opened is None:
+        return False
+    turns = (entry.strategy for entry in record.entries if isinstance(entry, Turned))
+    return any(strategy is not None for strategy in (record.opened.strategy, *turns))

@@ -7,7 +7,7 @@ given their default. So one wrong field silences only what cannot be said withou
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from node.control import Role
@@ -26,11 +26,12 @@ from node.signatures import Chains
 from node.traitors import Seat, seated, strategy_class
 from orchestrator.scenario.completion import DERIVED, Known, fitted
 from orchestrator.scenario.document import KEY, Path
-from orchestrator.scenario.model import Expect
+from orchestrator.scenario.model import Expect, layout_of
 from orchestrator.scenario.problems import shown, suggestion
-from orchestrator.scenario.terms import NUMBERS, WITHOUT_M, Protocol
+from orchestrator.scenario.terms import NUMBERS, ON_GRAPHS, WITHOUT_M, Over, Protocol
 from orchestrator.scenario.timetable import Step, named
 from orchestrator.scenario.written import Entry
+from orchestrator.topology import COMPLETE, Edges
 
 #: A run of more paper messages than this is played only by force.
 MESSAGES_MAX = 1_000_000
@@ -266,23 +267,31 @@ def _traitors_once(traitors: dict[Any, Entry]) -> Iterator[Flaw]:
 @_check
 def _strategies_fit(traitors: dict[Any, Entry], brief: Brief) -> Iterator[Flaw]:
     for key, entry in traitors.items():
-        if entry.strategy:
-            for field, message in _misfit(entry.strategy, entry.params, brief):
+        if entry.strategy and entry.who():
+            for field, message in _misfits(entry.strategy, entry.params, brief, entry.who()):
                 yield ("traitors", key, field), message
 
 
-def _misfit(strategy: str, params: Mapping[str, Any], brief: Brief) -> Iterator[tuple[str, str]]:
-    """What is wrong with a strategy's name or parameters, tried on in an empty seat."""
+def _misfits(
+    strategy: str, params: Mapping[str, Any], brief: Brief, who: Collection[int]
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a strategy's name or parameters, tried on in empty seats.
+
+    What fits one general and no other, as a path that he ends, misfits the first or the last.
+    """
     try:
         kind = strategy_class(strategy)
     except ValueError as fault:
         yield "strategy", str(fault)
         return
-    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
-    try:
-        seated(kind, seat, Role(strategy=strategy, params=dict(params)))
-    except ValueError as fault:
-        yield "with", str(fault)
+    chains = Chains(bytes(32), brief.protocol, {})
+    for general in dict.fromkeys((min(who), max(who))):
+        seat = Seat(me=general, brief=brief, seed=0, keys={}, chains=chains)
+        try:
+            seated(kind, seat, Role(strategy=strategy, params=dict(params)))
+        except ValueError as fault:
+            yield "with", str(fault)
+            return
 
 
 @_check
@@ -303,6 +312,37 @@ def _triggers_at_generals(traitors: dict[Any, Entry], n: int) -> Iterator[Flaw]:
                 yield path, _no_general(general, n)
             elif entry.who() == (general,):
                 yield path, f"general {general} sends nothing to himself"
+
+
+# Topology.
+
+
+@_check
+def _topology_carries_it(
+    protocol: Protocol,
+    over: Over | None,
+    n: int,
+    m: int,
+    topology: str | Edges,
+    seed: int,
+    force: bool,
+) -> Iterator[Flaw]:
+    if not isinstance(topology, str):
+        for index, (one, other) in enumerate(topology):
+            if other >= n:
+                yield ("topology", index), _no_general(other, n)
+            elif one == other:
+                yield ("topology", index), f"general {one} has no link to himself"
+        if any(other >= n or one == other for one, other in topology):
+            return
+    if topology != COMPLETE and protocol not in ON_GRAPHS:
+        listed = ", ".join(ON_GRAPHS)
+        yield ("topology",), f"{protocol} is played where all speak to all: on graphs, {listed}"
+        return
+    try:
+        layout_of(protocol, over, n, m, topology, seed, force)
+    except ValueError as fault:
+        yield ("topology",), str(fault)
 
 
 # Chaos.
@@ -327,6 +367,15 @@ def _steps_name_rounds(rounds: int, chaos: dict[Any, Step]) -> Iterator[Flaw]:
             if number > rounds:
                 path = ("chaos", key, "links", "rounds")
                 yield path, f"there is no round {number}: the run has {rounds}"
+
+
+@_check
+def _steps_without_rounds(protocol: Protocol, chaos: dict[Any, Step]) -> Iterator[Flaw]:
+    if protocol is not Protocol.RELIABLE_BROADCAST:
+        return
+    for key, step in chaos.items():
+        if step.at.round is not None and step.at.round > 1:
+            yield ("chaos", key, "at"), f"{protocol} has no rounds: name a time, as 20ms"
 
 
 @_check
@@ -365,7 +414,9 @@ def _promotions_fit(chaos: dict[Any, Step], brief: Brief, rounds: int) -> Iterat
     for key, step in chaos.items():
         if step.promote is None:
             continue
-        for field, message in _misfit(step.promote.strategy, step.promote.params, brief):
+        for field, message in _misfits(
+            step.promote.strategy, step.promote.params, brief, step.promote.general
+        ):
             yield ("chaos", key, "promote", field), message
         for number in step.promote.when.rounds or ():
             if number > rounds:
