@@ -152,8 +152,8 @@ class Camp:
 
 
 def start_and_summon(engine: Engine, container: str, summons: bytes) -> None:
-    """Starts a container and hands its general his summons."""
-    with refusals("starting a container"), _standard_input(engine, container) as tell:
+    """Starts a container and hands its general his summons; refusals are the caller's to tell."""
+    with _standard_input(engine, container) as tell:
         engine.client.api.start(container)
         tell(summons)
 

@@ -37,7 +37,8 @@ def stop(engine: Engine, container: str) -> None:
 
 def restart(engine: Engine, container: str, summons: bytes) -> None:
     """Starts a container that has ended; he runs, and is summoned, when this returns."""
-    start_and_summon(engine, container, summons)
+    with refusals("starting a container again"):
+        start_and_summon(engine, container, summons)
     _await(engine, container, "running", lambda found: bool(found["State"]["Running"]))
 
 
