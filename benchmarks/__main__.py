@@ -19,6 +19,7 @@ NAMES = (
     "limit_rounds",
     "limit_signed",
     "limit_muster",
+    "limit_containers",
     "simulated_hundred",
     "replicated",
     "simulated_runs",
