@@ -20,6 +20,7 @@ class Reason(StrEnum):
     OVERSIZE = "oversize"
     WRONG_RUN = "wrong_run"
     QUOTA = "quota"
+    BAD_AUTHENTICATOR = "bad_authenticator"
     # of its place in the run
     BAD_ROUND = "bad_round"
     NOT_AWAITED = "not_awaited"

@@ -7,11 +7,13 @@ sender that its transport proved, `start` when the barrier opens, `wake` when a 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TypeAlias, assert_never
 
 import msgspec
 
 from node import wire
+from node.authenticators import Equivocation, Opener, Vouching
 from node.control import Muster, Roster
 from node.effects import (
     Accuse,
@@ -52,8 +54,9 @@ from node.messages import (
     Message,
     Probe,
     Signed,
+    Vouched,
 )
-from node.orders import GeneralId, others
+from node.orders import Brief, GeneralId, others
 from node.protocols import catalogue
 from node.rounds import Rounds
 from node.signatures import Chains, Signer, is_admissible
@@ -81,6 +84,11 @@ class Deliver(msgspec.Struct, frozen=True):
 Action: TypeAlias = Deliver | SetTimer | CancelTimer | Decide
 
 
+def loyal_machine(me: GeneralId, brief: Brief, chains: Chains) -> Machine:
+    """What a loyal general runs; an auditor runs it again."""
+    return Rounds(catalogue.build(me, brief, chains), brief.delta_s)
+
+
 class General:
     """A general of one run. `secret` seeds his signing key; without it he makes one himself."""
 
@@ -99,6 +107,7 @@ class General:
         """Learns who is who and what is played. ValueError where the muster makes no sense."""
         self.me = muster.me
         self._run = muster.run
+        self._muster = muster
         self._publics = self._checked(muster.roster)
         self._unheard = set(others(self._publics, self.me))
         self._role = muster.role
@@ -107,8 +116,8 @@ class General:
         self._instance = muster.brief.commander or 0
         protocol = muster.brief.over or muster.brief.protocol
         self.chains = Chains(muster.run, protocol, self._publics)
-        part = catalogue.build(self.me, muster.brief, self.chains)
-        self._machine: Machine = Rounds(part, muster.brief.delta_s)
+        self._opener, self._vouching = self._accountable(muster)
+        self._machine = loyal_machine(self.me, muster.brief, self.chains)
         if muster.role is not None:
             seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
             self._machine = Traitor(self._machine, strategy_of(muster.role, seat))
@@ -169,8 +178,10 @@ class General:
         if message.run != self._run:
             return self._refuse(sender, Reason.WRONG_RUN, "A4")
         match message:
-            case Frame():
+            case Frame() if self._vouching is None:
                 return self._hear(sender, message, data, at_s)
+            case Frame() | Vouched():
+                return self._open(sender, message, data, at_s)
             case Probe():
                 return self._answer(sender)
             case Echo():
@@ -192,6 +203,44 @@ class General:
             signature=b"",
         )
         self.journal.close(self.signer, self._run, ending)
+
+    def hand_in(self) -> Iterator[bytes]:
+        """The journal file, closed. A traitor who conceals hands in what a loyal general would
+        have made of what he heard."""
+        self.close()
+        if self._role is None or not self._role.conceals:
+            return self.journal.lines()
+        twin = General(self.signer.secret_for_coalition())
+        twin.enlist(msgspec.structs.replace(self._muster, role=None))
+        for entry in self.journal.entries:
+            match entry:
+                case Began(at_s):
+                    twin.start(at_s)
+                case Heard(at_s, sender, data):
+                    twin.receive(sender, data, at_s)
+                case Woke(at_s, timer):
+                    twin.wake(timer, at_s)
+                case _:
+                    pass
+        twin.close()
+        return twin.journal.lines()
+
+    def _accountable(self, muster: Muster) -> tuple[Opener | None, Vouching | None]:
+        """What an accountable run needs; in any other, nothing."""
+        if not muster.brief.accountable:
+            return None, None
+        kind = Equivocation if muster.role and muster.role.conceals else Vouching
+        opener = Opener(self.me, self._run, self._publics, is_accountable=True)
+        return opener, kind(self._run, self.signer, self.journal)
+
+    def _open(
+        self, sender: GeneralId, message: Frame | Vouched, data: bytes, at_s: float
+    ) -> list[Action]:
+        """A frame as accountable runs have it; none else is heard there, and it nowhere else."""
+        frame = self._opener.open(sender, message) if self._opener else Reason.BAD_AUTHENTICATOR
+        if isinstance(frame, Reason):
+            return self._refuse(sender, frame, "A4")
+        return self._hear(sender, frame, data, at_s)
 
     def _checked(self, roster: Roster) -> dict[GeneralId, bytes]:
         """The roster's signing keys by general, his own among them.
@@ -289,11 +338,15 @@ class General:
         else:
             frame = Frame(self._run, send.round, self._signed(body, self._instance))
         data = wire.encode(frame)
+        said = Said(send.to, send.round, send.messages, send.rule, data)
+        if self._vouching is None:
+            self.journal.append(said)
+        else:
+            data = self._vouching.enter(said)
         entry = self.ledger.setdefault(send.round, LedgerLine(send.round))
         entry.messages += send.messages * len(send.to)
         entry.frames += len(send.to)
         entry.bytes += len(data) * len(send.to)
-        self.journal.append(Said(send.to, send.round, send.messages, send.rule, data))
         return Deliver(send.to, data)
 
     def _signed(self, body: Body, instance: int) -> Body:

@@ -63,6 +63,23 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     body: Empty | Oral | Signed | Bundle
 
 
+class Vouched(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+    """A frame under its sender's authenticator (`authenticators.py`): his journal's entry of it.
+
+    `frame` is a Frame's bytes, `before` the head of his journal before the entry, `sequence` the
+    entry's line; `signature` is over the head after it.
+    """
+
+    run: bytes
+    before: bytes
+    sequence: int
+    to: tuple[GeneralId, ...]
+    messages: int
+    rule: str
+    frame: bytes
+    signature: bytes
+
+
 class Probe(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """The start barrier's question: a peer of the same run answers it with an Echo."""
 
@@ -85,4 +102,4 @@ class Conspire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         return f"Conspire(run={self.run!r})"
 
 
-Message: TypeAlias = Frame | Probe | Echo | Conspire
+Message: TypeAlias = Frame | Probe | Echo | Conspire | Vouched

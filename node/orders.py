@@ -190,6 +190,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
 
     `delta_s` is the length of a round in seconds (assumption A3 made a number). `over` names the
     protocol under interactive consistency, `commander` is None where every general is one.
+    `accountable`: each frame carries an authenticator.
     """
 
     protocol: str
@@ -201,6 +202,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     domain: Domain = msgspec.field(default_factory=Enumerated)
     value: Value | None = None
     delta_s: float = 0.5
+    accountable: bool = False
 
     def lieutenants(self, commander: GeneralId) -> tuple[GeneralId, ...]:
         return tuple(g for g in range(self.n) if g != commander)

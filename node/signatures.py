@@ -103,6 +103,7 @@ class Chains:
     """
 
     def __init__(self, run: bytes, protocol: str, publics: Mapping[GeneralId, bytes]) -> None:
+        self.run = run
         self._base = _hash(CONTEXT_ORDER, protocol.encode(), run)
         self._publics = publics
         self._verified: set[bytes] = set()

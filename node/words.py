@@ -36,12 +36,12 @@ def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
             return _listed(texts, len(parts), "instances", "; ")
 
 
-def safe(text: str) -> str:
+def safe(text: str, characters_max: int = VALUE_CHARACTERS_MAX) -> str:
     """Text from elsewhere as one harmless line: no control characters, not too long."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
-    if len(shown) <= VALUE_CHARACTERS_MAX:
+    if len(shown) <= characters_max:
         return shown
-    return f"{shown[:VALUE_CHARACTERS_MAX]}... ({len(text)} characters)"
+    return f"{shown[:characters_max]}... ({len(text)} characters)"
 
 
 def json_line(fields: Mapping[str, Any]) -> str:

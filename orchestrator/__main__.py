@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import click
 
+from orchestrator.cli.accuracy import accuracy
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
+from orchestrator.cli.proof import audit, evidence
 from orchestrator.cli.run import run
 from orchestrator.cli.tree import tree
 
@@ -61,6 +63,9 @@ for command in (
     logs,
     tree,
     verify,
+    audit,
+    evidence,
+    accuracy,
     views,
     journal,
     trace,

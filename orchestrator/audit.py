@@ -15,9 +15,10 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from node import wire
+from node.authenticators import claim_of, frame_in, framed, vouched_bytes
 from node.control import Roster, run_id
 from node.journal import Accused, Entry, Heard, LedgerLine, Said
-from node.messages import Body, Bundle, Frame, Signed, SignedOrder
+from node.messages import Body, Bundle, Frame, Signed, SignedOrder, Vouched
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, Claim, Link, check_each, is_admissible
 from node.words import SPELT_MAX, safe
@@ -77,7 +78,8 @@ class Audit:
     `findings` is damage. `unverifiable` are journals that are missing or were never closed, as a
     killed general's: neither damage nor clean. `false` is what traitors wrote into journals that
     they closed. `orders` counts signed orders in frames, each time one was heard or said;
-    `signatures` the distinct good ones among them. `roster` is the fingerprint.
+    `vouched` counts frames heard under a good authenticator. `signatures` are the distinct good
+    ones of both kinds, `authenticators` those of frames. `roster` is the fingerprint.
     """
 
     roster: bytes = b""
@@ -88,9 +90,13 @@ class Audit:
     verified: int = 0
     refused: int = 0
     uncheckable: int = 0
+    vouched: int = 0
     signatures: int = 0
+    authenticators: int = 0
     proofs: dict[GeneralId, int] = field(default_factory=dict)
     hands: dict[GeneralId, Hand] = field(default_factory=dict)
+    #: Whom the scenario names.
+    traitors: frozenset[GeneralId] = frozenset()
 
     @property
     def is_clean(self) -> bool:
@@ -123,8 +129,9 @@ def audit(
     records = {g: exhibits.transcript.records.get(g) for g in found.hands}
     book = _Signatures(exhibits.run, publics)
     book.settle(check, [record for record in records.values() if record is not None])
+    found.traitors = _traitors(written)
     for general, record in records.items():
-        _Examination(found, general, general in traitors_of(written)).of(record, book)
+        _Examination(found, general, general in found.traitors).of(record, book)
     book.tell(found)
     return found
 
@@ -133,7 +140,7 @@ def journal_name(general: GeneralId) -> str:
     return f"general-{general}.journal"
 
 
-def traitors_of(written: Any) -> frozenset[GeneralId]:
+def _traitors(written: Any) -> frozenset[GeneralId]:
     """Whom a resolved scenario names a traitor."""
     entries = written.get("traitors") if isinstance(written, dict) else None
     named: set[GeneralId] = set()
@@ -199,19 +206,26 @@ class _Signatures:
         #: Of each digest, the signer, and the first order that bore his signature there.
         self._bearers: dict[bytes, tuple[GeneralId, int, SignedOrder]] = {}
         self._good: set[bytes] = set()
-        #: By general and line, the chains of that entry.
+        #: By general and line, the chains of that entry, and the key of the authenticator heard.
         self._chains: dict[tuple[GeneralId, int], list[_Chain]] = {}
+        self._vouched: dict[tuple[GeneralId, int], bytes] = {}
+        #: The key of every claim there is, in the order in which they are checked.
+        self._asked: dict[bytes, None] = {}
 
     def settle(self, check: Check, records: Iterable[Record]) -> None:
         """Reads every journal and checks whatever is signed in it."""
-        answers = list(check(claim for record in records for claim in self._claims(record)))
-        self._good = {
-            digest for digest, is_good in zip(self._bearers, answers, strict=True) if is_good
-        }
+        answers = check(claim for record in records for claim in self._claims(record))
+        answered = zip(list(answers), self._asked, strict=True)
+        self._good = {key for is_good, key in answered if is_good}
         for chain in self._known.values():
             chain.is_good = chain.links is not None and all(
                 link.digest in self._good for link in chain.links
             )
+
+    def is_vouched(self, general: GeneralId, line: int) -> bool | None:
+        """Whether the authenticator that was heard there is good; None where none was to be."""
+        key = self._vouched.get((general, line))
+        return None if key is None else key in self._good
 
     def of(self, general: GeneralId, line: int) -> list[_Chain]:
         return self._chains.get((general, line), [])
@@ -219,6 +233,7 @@ class _Signatures:
     def tell(self, found: Audit) -> None:
         """Who signed what."""
         found.signatures = len(self._good)
+        found.authenticators = len(self._good - self._bearers.keys())
         for digest in (digest for digest in self._bearers if digest in self._good):
             signer, length, order = self._bearers[digest]
             hand = found.hands[signer]
@@ -236,12 +251,29 @@ class _Signatures:
         if protocol not in self._verifiers:
             self._verifiers[protocol] = Chains(self._run, protocol, self._publics)
         for line, entry in enumerate(record.entries, start=1):
+            if brief.accountable and isinstance(entry, Heard):
+                yield from self._authenticator(record.general, line, entry)
             for instance, order in _orders(entry, brief):
                 key = protocol, instance, order
                 if key not in self._known:
                     self._known[key] = self._chain(self._verifiers[protocol], instance, order)
                     yield from self._news(self._known[key])
                 self._chains.setdefault((record.general, line), []).append(self._known[key])
+
+    def _authenticator(self, general: GeneralId, line: int, heard: Heard) -> Iterator[Claim]:
+        """What a frame's sender vouches for; where he cannot be known, nothing."""
+        vouched = wire.decode(heard.data)
+        frame = framed(vouched) if isinstance(vouched, Vouched) else None
+        public = self._publics.get(heard.sender)
+        self._vouched[general, line] = b""
+        if not isinstance(vouched, Vouched) or frame is None or public is None:
+            return
+        claim = claim_of(vouched, frame, public)
+        key = claim.statement + claim.signature
+        self._vouched[general, line] = key
+        if key not in self._asked:
+            self._asked[key] = None
+            yield claim
 
     def _chain(self, verifier: Chains, instance: int, order: SignedOrder) -> _Chain:
         is_whole = len(order.signers) == len(order.signatures)
@@ -253,6 +285,7 @@ class _Signatures:
         for length, link in enumerate(chain.links or (), start=1):
             if link.digest not in self._bearers:
                 self._bearers[link.digest] = (link.signer, length, chain.order)
+                self._asked[link.digest] = None
                 yield link.claim
 
 
@@ -284,6 +317,7 @@ class _Examination:
         self._found.journals += 1
         for line, entry in enumerate(record.entries, start=1):
             self._examine(line, entry, book.of(self._general, line), record)
+            self._vouch(line, book.is_vouched(self._general, line), record)
         if record.closed is not None and record.closed.ledger != _ledger(record):
             kind = "the ledger is not the sum of what was said"
             self._blame(len(record.entries), kind, is_own=True)
@@ -307,6 +341,15 @@ class _Examination:
             kind = f"a loyal general sent signed orders that do not verify: {bad}"
             self._blame(line, kind, is_own=is_own)
 
+    def _vouch(self, line: int, is_vouched: bool | None, record: Record) -> None:
+        """A loyal general enters no frame whose authenticator is not good."""
+        if is_vouched is None:
+            return
+        self._found.vouched += is_vouched
+        if not is_vouched:
+            kind = "the authenticator of what he says he heard does not verify"
+            self._blame(line, kind, is_own=record.closed is not None)
+
     def _blame(self, line: int, kind: str, *, is_own: bool) -> None:
         is_false = is_own and self._is_traitor
         entered = self._found.false if is_false else self._found.findings
@@ -326,8 +369,8 @@ def _orders(entry: Entry, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
     """The signed orders of an entry, with the instance that each belongs to."""
     match entry:
         case Heard(data=data) | Said(data=data):
-            frame = wire.decode(data)
-            if isinstance(frame, Frame):
+            frame = frame_in(data)
+            if frame is not None:
                 yield from _orders_of(frame, brief)
         case Accused(instance=instance, proof=proof):
             yield from ((instance, order) for order in proof)
@@ -348,10 +391,17 @@ def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
 
 def _ledger(record: Record) -> tuple[LedgerLine, ...]:
     lines: dict[int, LedgerLine] = {}
-    for entry in record.entries:
+    for number, entry in enumerate(record.entries, start=1):
         if isinstance(entry, Said):
             line = lines.setdefault(entry.round, LedgerLine(entry.round))
             line.messages += entry.messages * len(entry.to)
             line.frames += len(entry.to)
-            line.bytes += len(entry.data) * len(entry.to)
+            line.bytes += _bytes_sent(record, number, entry) * len(entry.to)
     return tuple(line for _, line in sorted(lines.items()))
+
+
+def _bytes_sent(record: Record, line: int, said: Said) -> int:
+    """How many bytes left for each copy of what was said in a line."""
+    if record.opened is None or not record.opened.brief.accountable:
+        return len(said.data)
+    return vouched_bytes(said, line, record.opened.run)

@@ -64,6 +64,7 @@ def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
         domain=scenario.domain,
         value=scenario.input_of(general),
         delta_s=scenario.delta,
+        accountable=scenario.accountable,
     )
 
 
@@ -75,5 +76,6 @@ def _role(scenario: Scenario, general: GeneralId) -> Role | None:
                 params=traitor.params,
                 trigger=traitor.when.model_dump(exclude_none=True),
                 coalition=tuple(sorted(scenario.faulty)) if scenario.coalition else (),
+                conceals=traitor.conceals,
             )
     return None

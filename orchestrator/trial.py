@@ -12,11 +12,12 @@ from pathlib import Path
 from node.control import Decided
 from node.orders import GeneralId
 from orchestrator import report
+from orchestrator.accountability import reputes
 from orchestrator.audit import Exhibits, audit, journal_name
 from orchestrator.backends import Backend, Mustered
 from orchestrator.casting import Cast, cast
 from orchestrator.results import Result
-from orchestrator.rundir import RunDir, RunFile, versions
+from orchestrator.rundir import RunDir, RunFile, machine_version, versions
 from orchestrator.scenario import Scenario
 from orchestrator.transcript import Transcript, read
 from orchestrator.verdict import Case, judge
@@ -79,6 +80,7 @@ def _judged(
         unrecorded=frozenset(g for g in publics if g not in records or not records[g].closed),
     )
     exhibits = Exhibits(mustered.roster, parts.scenario, mustered.run, mustered.nonce, transcript)
+    is_asked = scenario.accountable or scenario.expect.exposed is not None
     return Result(
         scenario=scenario,
         backend=backend,
@@ -88,6 +90,7 @@ def _judged(
         transcript=transcript,
         verdict=judge(case),
         audit=audit(exhibits),
+        reputes=reputes(exhibits, machine_version()) if is_asked else {},
         path=place.path if place else None,
     )
 

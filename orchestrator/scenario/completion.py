@@ -34,6 +34,7 @@ DERIVED = {
 def completed(fields: Known, written: frozenset[str]) -> Known:
     """The fields with the defaults of those that were not written, and what follows from them."""
     unwritten = {"seed": 1, "delta": 0.5, "traitors": {}, "coalition": True, "force": False}
+    unwritten |= {"accountable": False}
     unwritten |= {"summary": "", "reference": (), "expect": Expect(), "values": (RETREAT, ATTACK)}
     known: Known = {**unwritten, **_by_protocol(fields.get("protocol")), **fields}
     known = {name: one for name, one in known.items() if name in fields or name not in written}
@@ -109,7 +110,7 @@ def _complete_rounds(known: Known) -> None:
 
 
 #: What of an entry each of its traitors gets.
-_PLAYED = {"strategy", "params", "when"}
+_PLAYED = {"strategy", "params", "when", "conceals"}
 
 
 def scenario(known: Known, name: str) -> Scenario:

@@ -108,6 +108,7 @@ class Entry(BaseModel):
     strategy: StrategyName | None = None
     params: dict[str, Any] = Field(default_factory=dict, alias="with")
     when: Trigger = Trigger()
+    conceals: StrictBool = False
 
     @model_validator(mode="after")
     def _is_whole(self, info: ValidationInfo) -> Entry:
@@ -148,6 +149,7 @@ class Written(TypedDict, total=False):
     seed: Annotated[Count, _about("What all chance of the run is drawn from (1)")]
     traitors: Annotated[dict[Any, Entry], _about("Who lies, how and when")]
     coalition: Annotated[StrictBool, _about("Whether traitors share their signing keys (true)")]
+    accountable: Annotated[StrictBool, _about("Whether frames carry authenticators (false)")]
     force: Annotated[StrictBool, _about("Play although there are very many messages (false)")]
     expect: Annotated[Expect, _about("What must come of the run")]
 
