@@ -16,7 +16,7 @@ from typing import Any
 
 from node.control import Decided
 from node.orders import GeneralId
-from orchestrator.backends import Mustered
+from orchestrator.backends import UNEVENTFUL, Course, Mustered
 from orchestrator.backends.fork_client import ForkServer
 from orchestrator.backends.processes import Processes
 from orchestrator.casting import Cast
@@ -69,9 +69,11 @@ class _Timed(Processes):
         self._pids = [int(host) for host in mustered.hosts.values()]
         return mustered
 
-    def command(self, on_decided: Callable[[GeneralId], None]) -> dict[GeneralId, Decided]:
+    def command(
+        self, on_decided: Callable[[GeneralId], None], course: Course = UNEVENTFUL
+    ) -> dict[GeneralId, Decided]:
         before = sum(map(_processor_s, self._pids))
-        decided = super().command(on_decided)
+        decided = super().command(on_decided, course)
         self.processor_s = sum(map(_processor_s, self._pids)) - before
         return decided
 

@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from node import health
 from node.forks import ForkServer
+from node.links import KeyPair
 from node.orders import Brief
 from node.rehearsal import lay_out, rehearse
-from node.runtime import play
-from node.settings import from_outside
+from node.runtime import STATUS_DISBANDED, STATUS_DISMISSED, STATUS_ORPHANED, play
+from node.settings import Post, from_outside
 
 #: Asks for the fork server: requests on standard input, answers on standard output.
 FORK_SERVER = "--fork-server"
+#: As of a wrong command line.
+STATUS_USAGE = 2
 
 
 def main(arguments: list[str]) -> int:
     if arguments == [FORK_SERVER]:
         ForkServer(sys.stdin.fileno(), sys.stdout.fileno(), play, warm_up).serve()
         return 0
-    settings = from_outside(arguments)
-    _answer_for_health(os.environ)
-    return play(settings)
+    post = from_outside(arguments)
+    keys = KeyPair.new()
+    _answer_for_health(os.environ, keys)
+    status = serve(post, keys)
+    return STATUS_DISBANDED if status == STATUS_DISMISSED else status
 
 
-def _answer_for_health(environ: Mapping[str, str]) -> None:
+def serve(post: Post, keys: KeyPair) -> int:
+    """Plays for whoever summons this general, once or, where he is lasting, again and again.
+
+    Who he is to others, his CURVE key, stays. What he signs with is new for each run, for a traitor
+    gives his signing key to his coalition, and in the next run he may be loyal.
+    """
+    while True:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(STATUS_DISBANDED))
+        try:
+            settings = post.await_summons()
+        except (OSError, ValueError) as error:
+            print(f"python -m node: {error}", file=sys.stderr)
+            return STATUS_USAGE
+        status = play(settings, keys=keys)
+        if not post.lasting or status not in (STATUS_DISBANDED, STATUS_ORPHANED):
+            return status
+
+
+def _answer_for_health(environ: Mapping[str, str], keys: KeyPair) -> None:
     folder = environ.get(health.FOLDER_VARIABLE)
     if not folder:
         return
     try:
-        health.answer_in(Path(folder))
+        health.answer_in(Path(folder), f"alive {keys.fingerprint}".encode())
     except OSError as error:
         # No reason for a general to stay away: he will merely be called unhealthy.
         print(f"nobody can ask after this general's health: {error}", file=sys.stderr)

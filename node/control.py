@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from node.effects import Milestone
+from node.link_faults import LinkRule
 from node.orders import Brief, Decision, GeneralId, Value
 
 #: A control message is no larger, in bytes: journals travel in pieces.
@@ -90,6 +92,31 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     at_s: float | None = None
 
 
+class Resume(msgspec.Struct, frozen=True, array_like=True, tag="resume"):
+    """The barrier before `round` opens at `at_s`, as with Start."""
+
+    round: int
+    at_s: float | None = None
+
+
+class Suffer(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="suffer"):
+    """What befalls this general from now on: all of it, so that what is left out is healed.
+
+    `rules` are of the links that lead out of him, `skew_s` is how far his clock is ahead.
+    """
+
+    number: int
+    rules: tuple[LinkRule, ...] = ()
+    skew_s: float = 0.0
+
+
+class Turn(msgspec.Struct, frozen=True, array_like=True, tag="turn"):
+    """Play another role from now on; none is a loyal general's."""
+
+    number: int
+    role: Role | None
+
+
 class Collect(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
     """Close the journal and hand it in."""
 
@@ -98,7 +125,7 @@ class Disband(msgspec.Struct, frozen=True, array_like=True, tag="disband"):
     """End the process."""
 
 
-Order: TypeAlias = Muster | Start | Collect | Disband
+Order: TypeAlias = Muster | Start | Resume | Suffer | Turn | Collect | Disband
 
 
 # What a general answers.
@@ -138,6 +165,19 @@ class Decided(msgspec.Struct, frozen=True, array_like=True, tag="decided"):
     is_done: bool = True
 
 
+class Reached(msgspec.Struct, frozen=True, array_like=True, tag="reached"):
+    """The general has come so far; of a round, he halts before it."""
+
+    milestone: Milestone
+    number: int
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
+    """The Suffer or Turn of that number is carried out."""
+
+    number: int
+
+
 class JournalPart(msgspec.Struct, frozen=True, array_like=True, tag="journal"):
     """A piece of the journal file, in order; `last` marks the end."""
 
@@ -151,7 +191,7 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     reason: str
 
 
-Report: TypeAlias = Enrol | Ready | NotReady | Decided | JournalPart | Failed
+Report: TypeAlias = Enrol | Ready | NotReady | Reached | Done | Decided | JournalPart | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _orders = msgspec.msgpack.Decoder(Order)

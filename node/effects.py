@@ -87,6 +87,32 @@ class Accuse(msgspec.Struct, frozen=True, tag="accuse"):
     rule: str
 
 
+class Milestone(StrEnum):
+    """What a machine may have reached that a timetable of misfortunes can name."""
+
+    #: The barrier before that round: the machine halts until it is told to go on.
+    ROUND = "round"
+    #: That view, or the stable checkpoint of that number: the machine goes on by itself.
+    VIEW = "view"
+    STABLE = "stable"
+
+
+class Reach(msgspec.Struct, frozen=True, tag="reach"):
+    """The machine has come so far; whoever watches the run may want to know."""
+
+    milestone: Milestone
+    number: int
+    rule: str
+
+
+class Miss(msgspec.Struct, frozen=True, tag="miss"):
+    """What `general` owed did not come by the round's deadline: he is unheard from now on."""
+
+    general: GeneralId
+    round: int
+    rule: str
+
+
 class Note(msgspec.Struct, frozen=True, tag="note"):
     """A rule acted and asks for nothing but to be remembered."""
 
@@ -105,9 +131,12 @@ class Lie(msgspec.Struct, frozen=True, tag="lie"):
 
 
 class Halt(msgspec.Struct, frozen=True, tag="halt"):
-    """The general crashed: nothing will ever come from him again."""
+    """The general crashed, or gives up: nothing will ever come from him again."""
 
     rule: str
+    text: str = "crashed"
 
 
-Effect: TypeAlias = Send | SetTimer | CancelTimer | Decide | Refuse | Accuse | Note | Lie | Halt
+Effect: TypeAlias = (
+    Send | SetTimer | CancelTimer | Decide | Refuse | Accuse | Reach | Miss | Note | Lie | Halt
+)

@@ -23,10 +23,17 @@ class Received(msgspec.Struct, frozen=True, tag="received"):
     frame: Frame
 
 
+class Resumed(msgspec.Struct, frozen=True, tag="resumed"):
+    """The barrier before `round` opened: that round begins at `at_s`, on the clock of `Started`."""
+
+    round: int
+    at_s: float
+
+
 class TimerFired(msgspec.Struct, frozen=True, tag="timer"):
     """A timer that this machine had set is due."""
 
     name: str
 
 
-Event: TypeAlias = Started | Received | TimerFired
+Event: TypeAlias = Started | Resumed | Received | TimerFired

@@ -14,7 +14,7 @@ import msgspec
 
 from node import wire
 from node.authenticators import Equivocation, Opener, Vouching
-from node.control import Muster, Roster
+from node.control import Muster, Role, Roster, Suffer
 from node.effects import (
     Accuse,
     CancelTimer,
@@ -22,29 +22,37 @@ from node.effects import (
     Effect,
     Halt,
     Lie,
+    Miss,
     Note,
+    Reach,
     Reason,
     Refuse,
     Send,
     SetTimer,
 )
-from node.events import Event, Received, Started, TimerFired
+from node.events import Event, Received, Resumed, Started, TimerFired
 from node.journal import (
     FORMAT,
     Accused,
     Began,
     Closed,
     Heard,
+    Hindered,
     Journal,
     LedgerLine,
     Lied,
+    Missed,
     Noted,
     Opened,
     Refused,
     Said,
     Settled,
+    Suffered,
+    Turned,
     Woke,
 )
+from node.journal import Resumed as WentOn
+from node.link_faults import LinkFaults, Passage
 from node.messages import (
     Body,
     Bundle,
@@ -55,12 +63,14 @@ from node.messages import (
     Probe,
     Signed,
     Vouched,
+    kind_of,
 )
 from node.orders import Brief, GeneralId, others
 from node.protocols import catalogue
+from node.protocols.lockstep import Machine
 from node.rounds import Rounds
 from node.signatures import Chains, Signer, is_admissible
-from node.traitors import Machine, Seat, Traitor, strategy_of
+from node.traitors import Seat, Traitor, strategy_of
 
 #: Refusals of one sender that are entered in the journal one by one; the rest are only counted,
 #: and once as many again were refused his frames are no longer even decoded.
@@ -81,12 +91,13 @@ class Deliver(msgspec.Struct, frozen=True):
     data: bytes
 
 
-Action: TypeAlias = Deliver | SetTimer | CancelTimer | Decide
+Action: TypeAlias = Deliver | SetTimer | CancelTimer | Reach | Decide
 
 
 def loyal_machine(me: GeneralId, brief: Brief, chains: Chains) -> Machine:
     """What a loyal general runs; an auditor runs it again."""
-    return Rounds(catalogue.build(me, brief, chains), brief.delta_s)
+    part = catalogue.build(me, brief, chains)
+    return part if isinstance(part, Machine) else Rounds(part, brief.delta_s, brief.barriers)
 
 
 class General:
@@ -100,8 +111,15 @@ class General:
         self.decision: Decide | None = None
         self._refused_of: Counter[GeneralId] = Counter()
         self._bytes_out_of_place: Counter[GeneralId] = Counter()
-        self._timers: set[str] = set()
+        #: Timers that are set, on this general's own clock.
+        self._timers: dict[str, SetTimer] = {}
         self._halted = False
+        #: What the host's clock says, and how far this general's own is ahead of it, in seconds.
+        self._now_s = self._skew_s = 0.0
+        #: What a link delays, by the timer that lets it go.
+        self._on_the_road: dict[str, Passage] = {}
+        self._departures = 0
+        self._opening: Event | None = None
 
     def enlist(self, muster: Muster) -> None:
         """Learns who is who and what is played. ValueError where the muster makes no sense."""
@@ -117,10 +135,10 @@ class General:
         protocol = muster.brief.over or muster.brief.protocol
         self.chains = Chains(muster.run, protocol, self._publics)
         self._opener, self._vouching = self._accountable(muster)
-        self._machine = loyal_machine(self.me, muster.brief, self.chains)
-        if muster.role is not None:
-            seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
-            self._machine = Traitor(self._machine, strategy_of(muster.role, seat))
+        self._links = LinkFaults(self.me, muster.seed)
+        self._seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
+        self._loyal = loyal_machine(self.me, muster.brief, self.chains)
+        self._machine = self._playing(muster.role)
         self.journal.append(
             Opened(
                 format=FORMAT,
@@ -153,22 +171,58 @@ class General:
     @property
     def is_done(self) -> bool:
         """Decided and no timer left, or crashed: nothing more will come from here."""
-        return self._halted or (self.decision is not None and not self._timers)
+        decided = self.decision is not None and not self._timers and not self._on_the_road
+        return self._halted or decided
 
     def start(self, at_s: float) -> list[Action]:
-        self.journal.append(Began(at_s))
-        return self._act(Started(at_s))
+        own_s = self._read_clock(at_s)
+        self.journal.append(Began(own_s))
+        self._opening = Started(own_s)
+        return self._act(self._opening)
+
+    def resume(self, round: int, at_s: float) -> list[Action]:
+        """The barrier before a round opened, which this general may be halting at."""
+        own_s = self._read_clock(at_s)
+        self.journal.append(WentOn(round, own_s))
+        self._opening = Resumed(round, own_s)
+        return self._act(self._opening)
 
     def wake(self, name: str, at_s: float) -> list[Action]:
         """A timer that this general had set is due."""
+        own_s = self._read_clock(at_s)
+        if name in self._on_the_road:
+            passage = self._on_the_road.pop(name)
+            return [Deliver((passage.to,), passage.data)]
         if name not in self._timers:
             return []
-        self._timers.discard(name)
-        self.journal.append(Woke(at_s, name))
+        del self._timers[name]
+        self.journal.append(Woke(own_s, name))
         return self._act(TimerFired(name))
+
+    def suffer(self, order: Suffer, at_s: float) -> list[Action]:
+        """What befalls this general from now on: his links, his clock."""
+        self._read_clock(at_s)
+        actions = [self._departing(passage) for passage in self._links.impose(order.rules)]
+        if order.skew_s != self._skew_s:
+            self.journal.append(Suffered(f"the clock is {order.skew_s:g} s ahead"))
+            self._skew_s = order.skew_s
+            actions += [self._on_the_host(timer) for timer in self._timers.values()]
+        return actions
+
+    def turn(self, role: Role | None) -> None:
+        """Becomes a traitor, or loyal, in mid-run. ValueError where there is no such strategy.
+
+        Who turns has no conspirators: keys are shared at the start barrier alone.
+        """
+        self._machine = self._playing(role)
+        self._role = role
+        self.journal.append(Turned(role.strategy if role else None))
+        if self._opening is not None and isinstance(self._machine, Traitor):
+            self._machine.learn(self._opening)
 
     def receive(self, sender: GeneralId, data: bytes, at_s: float) -> list[Action]:
         """One message from the sender that the transport proved. Total: any bytes will do."""
+        own_s = self._read_clock(at_s)
         if self._refused_of[sender] >= 2 * REFUSALS_ENTERED:
             self.refusals[sender, Reason.QUOTA] += 1
             return []
@@ -179,9 +233,9 @@ class General:
             return self._refuse(sender, Reason.WRONG_RUN, "A4")
         match message:
             case Frame() if self._vouching is None:
-                return self._hear(sender, message, data, at_s)
+                return self._hear(sender, message, data, own_s)
             case Frame() | Vouched():
-                return self._open(sender, message, data, at_s)
+                return self._open(sender, message, data, own_s)
             case Probe():
                 return self._answer(sender)
             case Echo():
@@ -220,6 +274,8 @@ class General:
                     twin.receive(sender, data, at_s)
                 case Woke(at_s, timer):
                     twin.wake(timer, at_s)
+                case WentOn(round, at_s):
+                    twin.resume(round, at_s)
                 case _:
                     pass
         twin.close()
@@ -241,6 +297,20 @@ class General:
         if isinstance(frame, Reason):
             return self._refuse(sender, frame, "A4")
         return self._hear(sender, frame, data, at_s)
+
+    def _playing(self, role: Role | None) -> Machine:
+        return self._loyal if role is None else Traitor(self._loyal, strategy_of(role, self._seat))
+
+    def _read_clock(self, at_s: float) -> float:
+        """The host's moment on this general's own clock."""
+        self._now_s = at_s
+        return at_s + self._skew_s
+
+    def _on_the_host(self, timer: SetTimer) -> SetTimer:
+        """A timer of this general's own clock on the host's."""
+        if not self._skew_s:
+            return timer
+        return msgspec.structs.replace(timer, at_s=timer.at_s - self._skew_s)
 
     def _checked(self, roster: Roster) -> dict[GeneralId, bytes]:
         """The roster's signing keys by general, his own among them.
@@ -302,14 +372,17 @@ class General:
     def _perform(self, effect: Effect, actions: list[Action]) -> None:
         match effect:
             case Send():
-                actions.append(self._send(effect))
+                actions += self._send(effect)
             case SetTimer(name):
-                self._timers.add(name)
-                actions.append(effect)
+                self._timers[name] = effect
+                actions.append(self._on_the_host(effect))
             case CancelTimer(name):
-                if name in self._timers:
-                    self._timers.discard(name)
+                if self._timers.pop(name, None) is not None:
                     actions.append(effect)
+            case Reach():
+                actions.append(effect)
+            case Miss(general, round, rule):
+                self.journal.append(Missed(general, round, rule))
             case Decide(value, tally, rule):
                 self.decision = effect
                 self.journal.append(Settled(value, tally, rule))
@@ -322,14 +395,14 @@ class General:
                 self.journal.append(Noted(text, rule))
             case Lie(to, round, truth, told, rule):
                 self.journal.append(Lied(to, round, truth, told, rule))
-            case Halt(rule):
+            case Halt(rule, text):
                 self._halted = True
                 self._timers.clear()
-                self.journal.append(Noted("crashed", rule))
+                self.journal.append(Noted(text, rule))
             case _:
                 assert_never(effect)
 
-    def _send(self, send: Send) -> Deliver:
+    def _send(self, send: Send) -> list[Action]:
         """Signs what is to be signed, enters it in ledger and journal, and lets it go."""
         body = send.body
         if isinstance(body, Bundle):
@@ -347,7 +420,28 @@ class General:
         entry.messages += send.messages * len(send.to)
         entry.frames += len(send.to)
         entry.bytes += len(data) * len(send.to)
-        return Deliver(send.to, data)
+        if self._links.are_idle:
+            return [Deliver(send.to, data)]
+        return self._passed_on(send, data)
+
+    def _passed_on(self, send: Send, data: bytes) -> list[Action]:
+        """Over links that are disturbed: one receiver fares otherwise than another."""
+        actions: list[Action] = []
+        for to in send.to:
+            kind = kind_of(type(send.body))
+            passages, mishaps = self._links.send(to, send.round, kind, data)
+            for mishap in mishaps:
+                self.journal.append(Hindered(to, send.round, mishap))
+            actions += [self._departing(passage) for passage in passages]
+        return actions
+
+    def _departing(self, passage: Passage) -> Action:
+        if passage.delay_s <= 0.0:
+            return Deliver((passage.to,), passage.data)
+        self._departures += 1
+        name = f"link/{self._departures}"
+        self._on_the_road[name] = passage
+        return SetTimer(name, self._now_s + passage.delay_s, rule="A1")
 
     def _signed(self, body: Body, instance: int) -> Body:
         """A body whose orders bear every signature that this general can give."""

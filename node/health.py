@@ -22,33 +22,35 @@ from typing import Final
 FOLDER_VARIABLE: Final = "BYZANTINE_HEALTH"
 #: Seconds that a general has to answer: several of them may be calculating on one core.
 ANSWER_S: Final = 3.0
+#: What he answers, unless he has more to say; and how much that may be.
+ALIVE: Final = b"alive"
+ANSWER_BYTES_MAX: Final = 256
 
 _PID: Final = "pid"
 _QUESTION: Final = "question"
-_ALIVE: Final = b"alive"
 
 
-def answer_in(folder: Path) -> None:
-    """From now on this process answers whoever asks in `folder`. To be called in the main thread.
+def answer_in(folder: Path, answer: bytes = ALIVE) -> None:
+    """From now on this process gives that answer to whoever asks in `folder`.
 
-    OSError where the folder cannot be written to.
+    To be called in the main thread. OSError where the folder cannot be written to.
     """
     asker = str(folder / _QUESTION)
     desk = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
-    def answer(_number: int, _frame: object) -> None:
+    def reply(_number: int, _frame: object) -> None:
         try:
-            desk.sendto(_ALIVE, asker)
+            desk.sendto(answer, asker)
         except OSError:
             return  # Whoever asked has left.
 
-    signal.signal(signal.SIGUSR1, answer)
+    signal.signal(signal.SIGUSR1, reply)
     # Last, because a signal without its handler would end the process.
     (folder / _PID).write_text(str(os.getpid()), "ascii")
 
 
-def ailment(folder: Path, answer_s: float = ANSWER_S) -> str | None:
-    """What is wrong with the general of that folder; None where he is alive and answers."""
+def ask(folder: Path, answer_s: float = ANSWER_S) -> tuple[bool, str]:
+    """Whether the general of that folder is alive, and what he answers or what is wrong."""
     question = folder / _QUESTION
     try:
         pid = int((folder / _PID).read_text("ascii"))
@@ -57,25 +59,24 @@ def ailment(folder: Path, answer_s: float = ANSWER_S) -> str | None:
             ear.bind(str(question))
             ear.settimeout(answer_s)
             os.kill(pid, signal.SIGUSR1)
-            ear.recv(len(_ALIVE))
+            return True, ear.recv(ANSWER_BYTES_MAX).decode()
     except (FileNotFoundError, ValueError):
-        return f"no general has come up in {folder}"
+        return False, f"no general has come up in {folder}"
     except ProcessLookupError:
-        return "the general has ended"
+        return False, "the general has ended"
     except TimeoutError:
-        return f"the general did not answer within {answer_s:g} s"
+        return False, f"the general did not answer within {answer_s:g} s"
     except OSError as error:
-        return f"the general cannot be asked: {error}"
+        return False, f"the general cannot be asked: {error}"
     finally:
         question.unlink(missing_ok=True)
-    return None
 
 
 def main() -> int:
     folder = os.environ.get(FOLDER_VARIABLE)
-    found = ailment(Path(folder)) if folder else f"{FOLDER_VARIABLE} is not set"
-    print(found or "alive")
-    return 0 if found is None else 1
+    is_alive, said = ask(Path(folder)) if folder else (False, f"{FOLDER_VARIABLE} is not set")
+    print(said)
+    return 0 if is_alive else 1
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import TypeAlias
 import msgspec
 
 from node.effects import Reason
+from node.link_faults import Mishap
 from node.messages import SignedOrder
 from node.orders import Brief, Decision, GeneralId, Value
 from node.signatures import CONTEXT_CLOSING, Signer, verify
@@ -40,6 +41,13 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="o
 class Began(msgspec.Struct, frozen=True, tag_field="kind", tag="began"):
     """The start barrier opened, at `at_s` on the general's monotonic clock."""
 
+    at_s: float
+
+
+class Resumed(msgspec.Struct, frozen=True, tag_field="kind", tag="resumed"):
+    """The barrier before `round` opened: that round began at `at_s`."""
+
+    round: int
     at_s: float
 
 
@@ -76,6 +84,34 @@ class Lied(msgspec.Struct, frozen=True, tag_field="kind", tag="lied"):
     truth: str
     told: str
     rule: str
+
+
+class Missed(msgspec.Struct, frozen=True, tag_field="kind", tag="missed"):
+    """What `general` owed had not come by the deadline of `round`: he is unheard from then on."""
+
+    general: GeneralId
+    round: int
+    rule: str
+
+
+class Hindered(msgspec.Struct, frozen=True, tag_field="kind", tag="hindered"):
+    """What befell a frame on its link, told by its sender. No rule of his has to do with it."""
+
+    to: GeneralId
+    round: int
+    mishap: Mishap
+
+
+class Suffered(msgspec.Struct, frozen=True, tag_field="kind", tag="suffered"):
+    """The laboratory did something to this general, in a few words."""
+
+    what: str
+
+
+class Turned(msgspec.Struct, frozen=True, tag_field="kind", tag="turned"):
+    """In mid-run he became a traitor with that strategy, or loyal again."""
+
+    strategy: str | None
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="kind", tag="refused"):
@@ -130,7 +166,22 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="c
 
 
 Entry: TypeAlias = (
-    Opened | Began | Heard | Woke | Said | Lied | Refused | Noted | Accused | Settled | Closed
+    Opened
+    | Began
+    | Resumed
+    | Heard
+    | Woke
+    | Said
+    | Lied
+    | Missed
+    | Hindered
+    | Suffered
+    | Turned
+    | Refused
+    | Noted
+    | Accused
+    | Settled
+    | Closed
 )
 
 _encoder = msgspec.json.Encoder()

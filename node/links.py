@@ -12,12 +12,13 @@ the descriptor tells of a change and not of a state.
 from __future__ import annotations
 
 import errno
+import hashlib
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import Enum, StrEnum
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import zmq
 from zmq.utils import z85
@@ -133,17 +134,43 @@ class Gate:
 Admission: TypeAlias = Callable[[bytes], Verdict]
 
 
+class KeyPair:
+    """A CURVE key pair, made here; its secret half is given to sockets alone."""
+
+    def __init__(self, public: bytes, secret: bytes) -> None:
+        self.public = public
+        self.secret = secret
+
+    @classmethod
+    def new(cls) -> Self:
+        return cls(*zmq.curve_keypair())
+
+    def __repr__(self) -> str:
+        return f"KeyPair({self.fingerprint})"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the BLAKE2b of the public key."""
+        return fingerprint(self.public)
+
+
+def fingerprint(curve_public: bytes) -> str:
+    """A CURVE public key, in Z85, as people compare it."""
+    return hashlib.blake2b(curve_public, digest_size=8).hexdigest()
+
+
 class Field:
     """One general's links to all others: a PULL bound, a PUSH to each peer, all under CURVE.
 
-    The key pair is made here and its secret half is given to sockets alone. `endpoint` and `public`
-    are what the others need; nobody is let in before `deploy` has told who they are.
+    `endpoint` and `public` are what the others need; nobody is let in before `deploy` has told who
+    they are. Without `keys` he makes some.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, keys: KeyPair | None = None) -> None:
         self.troubles: Troubles = Counter()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self.public, self._secret = zmq.curve_keypair()
+        keys = keys or KeyPair.new()
+        self.public, self._secret = keys.public, keys.secret
         self._gate = Gate(self.context, self._admit, self.troubles)
         self._connections = Connections()
         self._general_of_key: dict[bytes, GeneralId] = {}

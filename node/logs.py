@@ -20,13 +20,18 @@ from node.journal import (
     Closed,
     Entry,
     Heard,
+    Hindered,
     Journal,
     Lied,
+    Missed,
     Noted,
     Opened,
     Refused,
+    Resumed,
     Said,
     Settled,
+    Suffered,
+    Turned,
     Woke,
 )
 from node.orders import Brief, GeneralId
@@ -74,6 +79,8 @@ class Log:
             case Began(at_s):
                 self._started_s = at_s
                 return "INFO", "began", {}
+            case Resumed(round, at_s):
+                return "INFO", "resumed", {"ms": self._ms(at_s), "round": round}
             case Heard(at_s, sender, data):
                 return "INFO", "heard", {"ms": self._ms(at_s), "sender": sender} | self._frame(data)
             case Woke(at_s, timer):
@@ -84,6 +91,14 @@ class Log:
             case Lied(to, round, truth, told, rule):
                 lie = {"to": to, "round": round, "truth": truth, "told": told, "rule": rule}
                 return "WARNING", "lied", lie
+            case Missed(general, round, rule):
+                return "WARNING", "missed", {"of": general, "round": round, "rule": rule}
+            case Hindered(to, round, mishap):
+                return "WARNING", "hindered", {"to": to, "round": round, "mishap": mishap}
+            case Suffered(what):
+                return "WARNING", "suffered", {"what": what}
+            case Turned(strategy):
+                return "WARNING", "turned", {"strategy": strategy}
             case Refused(sender, reason, rule):
                 return "WARNING", "refused", {"sender": sender, "reason": reason, "rule": rule}
             case Noted(text, rule):

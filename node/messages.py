@@ -6,6 +6,8 @@ are the rule books' to check; bounds that do not are in `wire.py`.
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -47,6 +49,12 @@ class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 #: What one instance of a lockstep protocol says to one receiver in one round.
 Body: TypeAlias = Empty | Oral | Signed
+
+
+@lru_cache(maxsize=64)
+def kind_of(body: type) -> str:
+    """The name that a kind of message has in scenarios: `signed`, `pre-prepare`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", body.__name__).lower()
 
 
 class Bundle(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):

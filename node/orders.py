@@ -189,8 +189,9 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     """What a general is told before a run. `value` is his own order or reading, if he has one.
 
     `delta_s` is the length of a round in seconds (assumption A3 made a number). `over` names the
-    protocol under interactive consistency, `commander` is None where every general is one.
-    `accountable`: each frame carries an authenticator.
+    protocol under interactive consistency, `commander` is None where every general is one. Each
+    round of `barriers` opens when all are told to, as the first one does. `messages` are those of
+    two generals, 0 elsewhere. `accountable`: each frame carries an authenticator.
     """
 
     protocol: str
@@ -203,6 +204,8 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     value: Value | None = None
     delta_s: float = 0.5
     accountable: bool = False
+    barriers: tuple[int, ...] = ()
+    messages: int = 0
 
     def lieutenants(self, commander: GeneralId) -> tuple[GeneralId, ...]:
         return tuple(g for g in range(self.n) if g != commander)

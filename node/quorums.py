@@ -36,6 +36,31 @@ def lockstep_rounds(m: int) -> int:
     return m + 1
 
 
+def phase_kings(m: int) -> int:
+    """m + 1 kings, so that one of them is loyal (Berman, Garay, Perry 1989)."""
+    return m + 1
+
+
+def phase_queen_generals_min(m: int) -> int:
+    """Two rounds a phase need n >= 4m + 1 (Berman, Garay, Perry 1989)."""
+    return 4 * m + 1
+
+
+def echoes_min(n: int, m: int) -> int:
+    """More than (n + m) / 2: any two such sets have a loyal general in common (Bracha 1987)."""
+    return (n + m) // 2 + 1
+
+
+def readies_to_join(m: int) -> int:
+    """m + 1: one of them is loyal (Bracha 1987)."""
+    return m + 1
+
+
+def readies_min(m: int) -> int:
+    """2m + 1: m + 1 of them are loyal, and will make all others ready (Bracha 1987)."""
+    return 2 * m + 1
+
+
 def choice(values: Sequence[Value], domain: Domain) -> Value:
     """choice(V) of section 4: the only member, else the default; never which two they were."""
     return values[0] if len(values) == 1 else domain.default

@@ -15,9 +15,10 @@ from typing import Final
 from node.control import Enlisted, Muster, Roster
 from node.general import Action, Deliver, General
 from node.orders import Brief, GeneralId
-from node.protocols import paths
+from node.protocols import catalogue, paths
 
 GENERALS: Final = 4
+_FEW: Final = {catalogue.TMR: 5, catalogue.TWO_GENERALS: 2}
 TRAITORS: Final = 1
 #: Tables larger than this together, in bytes, are left to each general's own need.
 TABLES_BYTES_MAX: Final = 1 << 28
@@ -40,7 +41,7 @@ def lay_out(brief: Brief) -> None:
 
 
 def rehearse(brief: Brief) -> None:
-    """Plays the brief's protocol among four loyal generals who hand each other their frames.
+    """Plays the brief's protocol among a few loyal generals who hand each other their frames.
 
     Never fails: whatever is wrong with a brief is the real run's to say.
     """
@@ -49,7 +50,7 @@ def rehearse(brief: Brief) -> None:
 
 
 def _rehearse(brief: Brief) -> None:
-    generals = [General() for _ in range(GENERALS)]
+    generals = [General() for _ in range(brief.n)]
     roster = Roster(
         tuple(Enlisted(me, "", b"", who.signer.public) for me, who in enumerate(generals))
     )
@@ -64,13 +65,14 @@ def _rehearse(brief: Brief) -> None:
 def _small(brief: Brief) -> Brief:
     return Brief(
         protocol=brief.protocol,
-        n=GENERALS,
+        n=_FEW.get(brief.protocol, GENERALS),
         m=TRAITORS,
         commander=None if brief.commander is None else 0,
         over=brief.over,
         combiner=brief.combiner,
         domain=brief.domain,
         value=brief.domain.default,
+        messages=brief.messages,
     )
 
 

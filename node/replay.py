@@ -10,22 +10,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from node import wire
 from node.effects import Accuse, CancelTimer, Decide, Effect, Reason, Send, SetTimer
-from node.events import Event, Received, Started, TimerFired
+from node.events import Event, Received, Resumed, Started, TimerFired
 from node.journal import Accused, Began, Closed, Entry, Heard, Opened, Said, Settled, Woke
+from node.journal import Resumed as WentOn
 from node.messages import Body, Bundle, Frame, Message, Signed, SignedOrder
 from node.orders import Brief, GeneralId
+from node.protocols.lockstep import Machine
 from node.signatures import Chains
-from node.traitors import Machine
 from node.words import body_text, safe
 
 #: Opens what was heard: the frame, or why a loyal general would have refused it.
 Open: TypeAlias = Callable[[GeneralId, Message], Frame | Reason]
+
+
+#: A general whose clock is ahead of his host's may be woken so much early, in seconds, and no more:
+#: the difference is added and taken away again.
+ROUNDING_S: Final = 1e-6
 
 
 class Deviation(msgspec.Struct, frozen=True):
@@ -82,10 +88,13 @@ class _Replay:
                 return self._said(entry)
             case Settled() | Accused():
                 return self._concluded(entry)
-            case Began() | Heard() | Woke() | Closed() if self._owed:
+            case Began() | WentOn() | Heard() | Woke() | Closed() if self._owed:
                 return f"he does not do what is his to do: {self._told(self._owed[0])}"
             case Began(at_s):
                 self._feed(Started(at_s))
+                return None
+            case WentOn(round, at_s):
+                self._feed(Resumed(round, at_s))
                 return None
             case Heard(_, sender, data):
                 return self._heard(sender, data)
@@ -127,7 +136,7 @@ class _Replay:
         due_s = self._timers.pop(timer, None)
         if due_s is None:
             return f"he is woken by a timer that he had not set: {safe(timer)}"
-        if at_s < due_s:
+        if at_s < due_s - ROUNDING_S:
             return f"he is woken by the {safe(timer)} before it is due"
         self._feed(TimerFired(timer))
         return None

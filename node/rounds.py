@@ -12,10 +12,11 @@ traitor may cause.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import assert_never
 
-from node.effects import CancelTimer, Effect, Note, Reason, Refuse, SetTimer
-from node.events import Event, Received, Started, TimerFired
+from node.effects import CancelTimer, Effect, Milestone, Miss, Reach, Reason, Refuse, SetTimer
+from node.events import Event, Received, Resumed, Started, TimerFired
 from node.messages import Body, Bundle, Frame
 from node.orders import GeneralId
 from node.protocols.lockstep import Lockstep
@@ -24,11 +25,18 @@ DEADLINE = "deadline"
 
 
 class Rounds:
-    """The machine of one general under a lockstep protocol. `delta_s`: seconds a round at most."""
+    """The machine of one general under a lockstep protocol. `delta_s`: seconds a round at most.
 
-    def __init__(self, protocol: Lockstep, delta_s: float) -> None:
+    `barriers`: rounds that he opens when he is told to, and not when the one before has ended.
+    """
+
+    def __init__(self, protocol: Lockstep, delta_s: float, barriers: Collection[int] = ()) -> None:
         self._protocol = protocol
         self._delta_s = delta_s
+        #: Rounds that open at a barrier, and when it opened, where it has.
+        self._barriers: dict[int, float | None] = {r: None for r in barriers if r > 1}
+        self._is_halted = False
+        #: When round 1 began, or would have, had there been no halt since.
         self._started_s = 0.0
         #: 0 before the start, 1..rounds while they last, rounds + 1 afterwards.
         self.round = 0
@@ -46,6 +54,8 @@ class Rounds:
                 return self._hear(sender, frame)
             case Started(at_s):
                 return self._start(at_s)
+            case Resumed(round, at_s):
+                return self._resume(round, at_s)
             case TimerFired(name):
                 return self._pass_deadline() if name == DEADLINE else []
             case _:
@@ -57,12 +67,22 @@ class Rounds:
         self._started_s = at_s
         return self._advance()
 
+    def _resume(self, round: int, at_s: float) -> list[Effect]:
+        """Who is behind is told before he comes to the barrier, and will not halt there."""
+        if round not in self._barriers:
+            return []
+        self._barriers[round] = at_s
+        if not self._is_halted or round != self.round:
+            return []
+        self._is_halted = False
+        return self._open_round()
+
     def _hear(self, sender: GeneralId, frame: Frame) -> list[Effect]:
         fault = self._fault(sender, frame)
         if fault is not None:
             return [Refuse(sender, fault, rule="A2" if fault is Reason.NOT_AWAITED else "A3")]
         self._heard[frame.round][sender] = frame.body
-        if frame.round == self.round and self._is_complete():
+        if frame.round == self.round and not self._is_halted and self._is_complete():
             return self._end_round()
         return []
 
@@ -78,10 +98,7 @@ class Rounds:
     def _pass_deadline(self) -> list[Effect]:
         missing = sorted(self._awaited - self._heard[self.round].keys())
         self._absent.update(missing)
-        absences: list[Effect] = [
-            Note(f"{general} is silent in round {self.round}: unheard from now on", rule="A3")
-            for general in missing
-        ]
+        absences: list[Effect] = [Miss(general, self.round, rule="A3") for general in missing]
         return absences + self._end_round()
 
     def _end_round(self) -> list[Effect]:
@@ -95,6 +112,16 @@ class Rounds:
         self.round += 1
         if self.round > self._protocol.rounds:
             return [CancelTimer(DEADLINE, rule="A3"), self._protocol.decide()]
+        if self.round in self._barriers and self._barriers[self.round] is None:
+            self._is_halted = True
+            reached = Reach(Milestone.ROUND, self.round, rule="A3")
+            return [CancelTimer(DEADLINE, rule="A3"), reached]
+        return self._open_round()
+
+    def _open_round(self) -> list[Effect]:
+        opened_s = self._barriers.get(self.round)
+        if opened_s is not None:
+            self._started_s = opened_s - (self.round - 1) * self._delta_s
         effects: list[Effect] = list(self._protocol.say(self.round))
         self._awaited = self._speakers[self.round] - self._absent
         # Frames of an absentee that were kept from before he was missed are unheard as well.

@@ -22,18 +22,23 @@ from node.control import (
     Collect,
     Decided,
     Disband,
+    Done,
     Enrol,
     Failed,
     JournalPart,
     Muster,
     NotReady,
     Order,
+    Reached,
     Ready,
+    Resume,
     Start,
+    Suffer,
+    Turn,
 )
-from node.effects import CancelTimer, Decide, SetTimer
+from node.effects import CancelTimer, Decide, Reach, SetTimer
 from node.general import Action, Deliver, General
-from node.links import LINK_FRAMES_MAX, Control, Field, TransportError, Trouble
+from node.links import LINK_FRAMES_MAX, Control, Field, KeyPair, TransportError, Trouble
 from node.logs import Log
 from node.orders import Decision, GeneralId, Value
 from node.rehearsal import rehearse
@@ -65,6 +70,7 @@ STATUS_DISBANDED: Final = 0
 STATUS_FAILED: Final = 1
 STATUS_ORPHANED: Final = 3
 STATUS_NOWHERE: Final = 4
+STATUS_DISMISSED: Final = 5
 
 #: What the orchestrator can say of a general who ended early.
 STATUSES: Final = {
@@ -72,6 +78,7 @@ STATUSES: Final = {
     STATUS_FAILED: "it failed",
     STATUS_ORPHANED: "it lost the orchestrator",
     STATUS_NOWHERE: "it could not listen on a port",
+    STATUS_DISMISSED: "it was told to end by a signal",
 }
 
 
@@ -79,21 +86,22 @@ class Dismissed(Exception):  # noqa: N818 - no error: the general was told to go
     """SIGTERM."""
 
 
-def play(settings: Settings, lifeline: int | None = None) -> int:
+def play(settings: Settings, lifeline: int | None = None, keys: KeyPair | None = None) -> int:
     """One general from enrolment to his end; his exit status.
 
     `lifeline` is a descriptor that becomes readable when whoever started this process has ended.
+    `keys` are who he is to his peers, where that is to outlast the run.
     """
     signal.signal(signal.SIGTERM, _dismiss)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the orchestrator's to handle.
     log = Log()
     runtime = None
     try:
-        runtime = Runtime(settings, log, lifeline)
+        runtime = Runtime(settings, log, lifeline, keys)
         return runtime.run()
     except Dismissed:
         log.event("INFO", "dismissed")
-        return STATUS_DISBANDED
+        return STATUS_DISMISSED
     except TransportError as error:
         log.event("ERROR", "failed", reason=str(error))
         return STATUS_NOWHERE if runtime is None else STATUS_FAILED
@@ -112,12 +120,14 @@ def play(settings: Settings, lifeline: int | None = None) -> int:
 class Runtime:
     """The loop. The handler of a descriptor says whether there may be more to be had from it."""
 
-    def __init__(self, settings: Settings, log: Log, lifeline: int | None) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, lifeline: int | None, keys: KeyPair | None = None
+    ) -> None:
         self._settings = settings
         self._log = log
         self._troubles_told: dict[tuple[Trouble, GeneralId | None], int] = {}
         self._general = General()
-        self._field = Field(settings)
+        self._field = Field(settings, keys)
         self._control = Control(self._field, settings)
         self._timers: dict[str, float] = {}
         self._is_mustered = False
@@ -170,6 +180,7 @@ class Runtime:
         self._warn()
         self._control.close(LINGER_MS)
         self._field.close()
+        gc.enable()
 
     def _wait_ms(self, is_idle: bool) -> int:
         """How long the next poll may block, in milliseconds: a deadline's own is rounded up."""
@@ -263,6 +274,14 @@ class Runtime:
                 self._take_place(order)
             case Start(at_s):
                 self._open_barrier(at_s)
+            case Resume(round, at_s):
+                self._open_round(round, at_s)
+            case Suffer(number=number):
+                self._carry_out(self._general.suffer(order, time.monotonic()))
+                self._control.report(Done(number))
+            case Turn(number, role):
+                self._general.turn(role)
+                self._control.report(Done(number))
             case Collect():
                 self._hand_in()
             case Disband():
@@ -297,6 +316,15 @@ class Runtime:
             now_s = time.monotonic()
             self._start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
             self._alarm_s = self._start_s + (-EARLY_S if self._speaks_first else LAZY_S)
+
+    def _open_round(self, round: int, at_s: float | None) -> None:
+        """The barrier before a later round: nobody's first frame has to come on the instant."""
+        if self._started_s is None:
+            return
+        now_s = time.monotonic()
+        start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
+        wait_until(start_s)
+        self._carry_out(self._general.resume(round, start_s))
 
     def _start(self) -> None:
         """Round 1. Who speaks first does so to the point; the others begin as they hear of it."""
@@ -335,6 +363,9 @@ class Runtime:
                     self._timers[name] = at_s
                 case CancelTimer(name):
                     self._timers.pop(name, None)
+                case Reach(milestone, number):
+                    self._control.report(Reached(milestone, number))
+                    self._busy.add(self._control.fd)
                 case Decide(value, tally):
                     self._report_decision(value, tally)
                 case _:

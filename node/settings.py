@@ -1,17 +1,19 @@
 """What a general must be told from outside before he can ask the orchestrator for the rest.
 
 The fork server hands a `Settings` over through its pipe. A general that starts by himself (in a
-container) reads arguments, then `BYZANTINE_...` variables; the token comes from a file or from
-standard input, never from an argument or a variable, so that no list of processes and no `inspect`
-shows it.
+container) reads arguments, then `BYZANTINE_...` variables, and waits to be summoned: one line that
+names an orchestrator and holds a token. It comes on standard input or through a named pipe, never
+in an argument, a variable or a file, so that no list of processes, no `inspect` and no disk has it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ import msgspec
 
 #: Bytes of a token: one general enrols with it, once.
 TOKEN_BYTES: Final = 32
-#: The name that stands for standard input where a file is asked for.
+#: The name that stands for standard input where a pipe is asked for.
 STANDARD_INPUT: Final = "-"
 #: Characters of a CURVE key in Z85.
 CURVE_KEY_CHARS: Final = 40
@@ -30,7 +32,8 @@ PORTS: Final = 22_000
 #: Seconds that a general waits for an orchestrator who says nothing, by default.
 PATIENCE_S: Final = 30.0
 
-_TOKEN_LINE_MAX: Final = 2 * TOKEN_BYTES + 2
+#: Characters of a summons at most.
+SUMMONS_CHARS_MAX: Final = 512
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,27 +70,75 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return [("headquarters", self.headquarters), ("bind_host", self.bind_host)]
 
 
-def from_outside(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from arguments, the environment and the token's file. SystemExit(2) where wrong."""
+class Post(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a general who starts by himself may listen, and where he waits to be summoned.
+
+    `bind_host` is an address, or a name of this host's own. With `lasting`, he waits for another
+    orchestrator when one is done with him.
+    """
+
+    summons: str
+    bind_host: str
+    advertised_host: str
+    port: int
+    patience_s: float
+    lasting: bool
+
+    def await_summons(self) -> Settings:
+        """Blocks until an orchestrator calls. ValueError where what comes is no summons.
+
+        OSError where there is no such pipe, or no such host.
+        """
+        token, headquarters, key = read_summons(self._next_line())
+        return Settings(
+            headquarters=headquarters,
+            headquarters_key=key,
+            token=token,
+            bind_host=socket.gethostbyname(self.bind_host),
+            advertised_host=self.advertised_host or self.bind_host,
+            port_first=self.port or PORT_FIRST,
+            ports=1 if self.port else PORTS,
+            patience_s=self.patience_s,
+        )
+
+    def _next_line(self) -> str:
+        if self.summons == STANDARD_INPUT:
+            return sys.stdin.readline(SUMMONS_CHARS_MAX)
+        with suppress(FileExistsError):
+            os.mkfifo(self.summons, 0o600)
+        with Path(self.summons).open("r", encoding="ascii", errors="replace") as pipe:
+            return pipe.readline(SUMMONS_CHARS_MAX)
+
+
+def summons(token: bytes, headquarters: str, headquarters_key: str) -> bytes:
+    """The line that calls a general to an orchestrator, as `read_summons` reads it."""
+    return f"{token.hex()} {headquarters} {headquarters_key}\n".encode()
+
+
+def read_summons(line: str) -> tuple[bytes, str, str]:
+    """Token, endpoint and key of a summons. ValueError, which repeats none of it, for any other."""
+    try:
+        token, headquarters, key = line.split()
+        return bytes.fromhex(token), headquarters, key
+    except ValueError:
+        # Not chained: the text of the original error would show a piece of the token.
+        raise ValueError("no summons came: TOKEN ENDPOINT KEY, in a line") from None
+
+
+def from_outside(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Post:
+    """A general's post, from arguments and the environment. SystemExit(2) where wrong."""
     parser = _parser(environ)
     given = parser.parse_args(arguments)
-    for name in ("headquarters", "headquarters_key", "token_file"):
-        if not getattr(given, name):
-            flag = name.replace("_", "-")
-            parser.error(f"--{flag} or BYZANTINE_{name.upper()} is needed")
-    try:
-        return Settings(
-            headquarters=given.headquarters,
-            headquarters_key=given.headquarters_key,
-            token=_token(given.token_file),
-            bind_host=given.bind_host,
-            advertised_host=given.advertised_host or given.bind_host,
-            port_first=given.port or PORT_FIRST,
-            ports=1 if given.port else PORTS,
-            patience_s=given.patience,
-        )
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    if not given.summons:
+        parser.error("--summons or BYZANTINE_SUMMONS is needed")
+    return Post(
+        summons=given.summons,
+        bind_host=given.bind_host,
+        advertised_host=given.advertised_host,
+        port=given.port,
+        patience_s=given.patience,
+        lasting=given.lasting,
+    )
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -100,21 +151,15 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         given = environ.get(variable, default)
         parser.add_argument(f"--{name}", default=given, type=type, help=f"{help} [{variable}]")
 
-    option("headquarters", "the orchestrator's endpoint, tcp://HOST:PORT")
-    option("headquarters-key", "the orchestrator's CURVE public key, in Z85")
-    option("token-file", "the file that holds the enrolment token in hex; - is standard input")
-    option("bind-host", "the address to listen on", default="127.0.0.1")
+    option(
+        "summons",
+        "the named pipe, made if it is missing, where an orchestrator calls; - is standard input",
+    )
+    option("bind-host", "the address to listen on, or its name", default="127.0.0.1")
     option("advertised-host", "the name that other generals know this one by")
     option("port", "the port to listen on; 0 for any free one", default="0", type=int)
     option("patience", "seconds to wait for the orchestrator", default=str(PATIENCE_S), type=float)
+    parser.add_argument(
+        "--lasting", action="store_true", help="wait for another orchestrator after each"
+    )
     return parser
-
-
-def _token(path: str) -> bytes:
-    try:
-        if path == STANDARD_INPUT:
-            return bytes.fromhex(sys.stdin.readline(_TOKEN_LINE_MAX).strip())
-        return bytes.fromhex(Path(path).read_text("ascii").strip())
-    except ValueError:
-        # Not chained: the text of the original error would show a piece of the token.
-        raise ValueError(f"{path} does not hold a token in hex") from None

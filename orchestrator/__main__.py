@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from orchestrator.cli.accuracy import accuracy
+from orchestrator.cli.compose import compose
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
@@ -71,6 +72,7 @@ for command in (
     trace,
     doctor,
     images,
+    compose,
     down,
 ):
     byzantine.add_command(command)

@@ -9,7 +9,6 @@ nobody can tell which of the two it was. Else he is *trusted*.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -176,11 +175,11 @@ class _Inquiry:
         said, heard = self._said_and_heard()
         for link in sorted(said.keys() | heard.keys()):
             sender, receiver = link
-            one, other = said.get(link, Counter()), heard.get(link, Counter())
-            if unheard := list(one - other):
-                self._suspect_link(link, f"{sender} says he told {receiver}", unheard[0])
-            elif unsaid := list(other - one):
-                self._suspect_link(link, f"{receiver} says he heard of {sender}", unsaid[0])
+            one, other = said.get(link, set()), heard.get(link, set())
+            if unheard := one - other:
+                self._suspect_link(link, f"{sender} says he told {receiver}", min(unheard))
+            elif unsaid := other - one:
+                self._suspect_link(link, f"{receiver} says he heard of {sender}", min(unsaid))
 
     def _said_and_heard(self) -> tuple[_Traffic, _Traffic]:
         said: _Traffic = {}
@@ -191,10 +190,9 @@ class _Inquiry:
                 match entry:
                     case Said(to=to, data=data):
                         for receiver in filter(whole.__contains__, to):
-                            said.setdefault((general, receiver), Counter())[data] += 1
+                            said.setdefault((general, receiver), set()).add(data)
                     case Heard(sender=sender, data=data) if sender in whole:
-                        link = heard.setdefault((sender, general), Counter())
-                        link[frame_bytes(data)] += 1
+                        heard.setdefault((sender, general), set()).add(frame_bytes(data))
                     case _:
                         pass
         return said, heard
@@ -219,5 +217,5 @@ def _most_telling(forks: list[tuple[bytes, ...]]) -> tuple[bytes, bytes] | None:
     return next(differ, first)
 
 
-#: By link, (sender, receiver), how often each frame went over it.
-_Traffic: TypeAlias = dict[tuple[GeneralId, GeneralId], Counter[bytes]]
+#: By link, (sender, receiver), the frames that went over it.
+_Traffic: TypeAlias = dict[tuple[GeneralId, GeneralId], set[bytes]]

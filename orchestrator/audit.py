@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from node import wire
 from node.authenticators import claim_of, frame_in, framed, vouched_bytes
 from node.control import Roster, run_id
-from node.journal import Accused, Entry, Heard, LedgerLine, Said
+from node.journal import Accused, Entry, Heard, LedgerLine, Said, Turned
 from node.messages import Body, Bundle, Frame, Signed, SignedOrder, Vouched
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, Claim, Link, check_each, is_admissible
@@ -95,7 +95,7 @@ class Audit:
     authenticators: int = 0
     proofs: dict[GeneralId, int] = field(default_factory=dict)
     hands: dict[GeneralId, Hand] = field(default_factory=dict)
-    #: Whom the scenario names.
+    #: Whom the scenario names, and whom chaos turned in mid-run.
     traitors: frozenset[GeneralId] = frozenset()
 
     @property
@@ -131,6 +131,8 @@ def audit(
     book.settle(check, [record for record in records.values() if record is not None])
     found.traitors = _traitors(written)
     for general, record in records.items():
+        if record is not None and any(isinstance(e, Turned) and e.strategy for e in record.entries):
+            found.traitors |= {general}
         _Examination(found, general, general in found.traitors).of(record, book)
     book.tell(found)
     return found

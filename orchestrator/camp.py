@@ -26,26 +26,13 @@ from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
 from docker.types.daemon import CancellableStream
 
 from node.orders import GeneralId
-from orchestrator import subnets
+from orchestrator import quarters, subnets
 from orchestrator.engine import Engine, EngineError, refusals
+from orchestrator.quarters import COMMAND, FIELD, GENERAL_LABEL
 
 RUN_LABEL: Final = "byzantine.run"
-GENERAL_LABEL: Final = "byzantine.general"
 OWNER_LABEL: Final = "byzantine.owner"
-#: General to general: where faults act. It leads nowhere else.
-FIELD: Final = "field"
-#: General to orchestrator.
-COMMAND: Final = "command"
 
-#: A general's limits. Swap would turn a limit of memory into one of patience.
-MEMORY_BYTES: Final = 96 << 20
-PIDS: Final = 64
-USER: Final = "65532:65532"
-HEALTH_FOLDER: Final = "/run/byzantine"
-#: A general has a network namespace to himself, and so any port: below the ephemeral ones.
-FIELD_PORT: Final = 10_000
-#: What is kept of a general's output, in each of two files.
-LOG_SIZE: Final = "16m"
 #: Containers that are started, or removed, at a time. More of them only keep each other from
 #: importing, on a machine of few cores.
 HANDS: Final = 4
@@ -92,22 +79,14 @@ class Camp:
         general: GeneralId,
         image: str,
         environment: Mapping[str, str],
-        token: bytes,
+        summons: bytes,
     ) -> str:
-        """Starts a general's container and tells him his token; the container's id.
-
-        The token goes to his standard input: neither `inspect` nor a log nor a disk ever has it.
-        """
-        api = self.engine.client.api
+        """Starts a general's container and hands him his summons; the container's id."""
         with refusals(f"starting general {general}"):
             container = str(self._create(general, image, environment)["Id"])
-            link = api.attach_socket(container, params={"stdin": 1, "stream": 1})
-            api.start(container)
-            # He may have ended already; the engine's news say so better than a broken pipe.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                # What is wrapped for reading has the socket inside.
-                getattr(link, "_sock", link).sendall(token.hex().encode() + b"\n")
-            link.close()
+            with _standard_input(self.engine, container) as tell:
+                self.engine.client.api.start(container)
+                tell(summons)
         return container
 
     def _create(
@@ -117,14 +96,14 @@ class Camp:
         host_config = api.create_host_config(
             init=True,
             read_only=True,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            mem_limit=MEMORY_BYTES,
-            memswap_limit=MEMORY_BYTES,
-            pids_limit=PIDS,
-            tmpfs={HEALTH_FOLDER: "uid=65532,gid=65532,mode=0700,size=64k,noexec,nosuid,nodev"},
+            cap_drop=list(quarters.DENIED_CAPABILITIES),
+            security_opt=list(quarters.SECURITY),
+            mem_limit=quarters.MEMORY_BYTES,
+            memswap_limit=quarters.MEMORY_BYTES,
+            pids_limit=quarters.PIDS,
+            tmpfs={quarters.HEALTH_FOLDER: quarters.HEALTH_OPTIONS},
             network_mode=self.field.name,
-            log_config=LogConfig(type="json-file", config={"max-size": LOG_SIZE, "max-file": "2"}),
+            log_config=LogConfig(type="json-file", config=dict(quarters.LOG_OPTIONS)),
         )
         endpoints = {
             self.field.name: EndpointConfig(
@@ -135,9 +114,9 @@ class Camp:
         service = f"general-{general}"
         created: dict[str, Any] = api.create_container(
             image,
-            ["--token-file", "-"],
+            ["--summons", "-"],
             hostname=service,
-            user=USER,
+            user=quarters.USER,
             stdin_open=True,
             environment=dict(environment),
             name=f"{self.project}-{service}",
@@ -154,6 +133,27 @@ class Camp:
             networking_config=api.create_networking_config(endpoints),  # type: ignore[arg-type]
         )
         return created
+
+
+def summon(engine: Engine, container: str, summons: bytes) -> None:
+    """Hands a summons to a general who waits for one."""
+    with refusals("summoning a general"), _standard_input(engine, container) as tell:
+        tell(summons)
+
+
+@contextmanager
+def _standard_input(engine: Engine, container: str) -> Iterator[Callable[[bytes], None]]:
+    """What is told goes to a container's standard input: no `inspect`, log or disk ever has it."""
+    link = engine.client.api.attach_socket(container, params={"stdin": 1, "stream": 1})
+
+    def tell(line: bytes) -> None:
+        # He may have ended already; the engine's news say so better than a broken pipe.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            # What is wrapped for reading has the socket inside.
+            getattr(link, "_sock", link).sendall(line)
+
+    yield tell
+    link.close()
 
 
 def new_id() -> str:

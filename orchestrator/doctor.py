@@ -11,12 +11,10 @@ from typing import Any, Final
 
 from docker.errors import ContainerError
 
-from orchestrator import images, subnets
+from orchestrator import images, quarters, subnets
 from orchestrator.engine import Engine, EngineError, connect, find_endpoint, refusals
 from orchestrator.images import Condition
 
-#: What a general may use, in bytes: his container's limit.
-GENERAL_BYTES: Final = 96 << 20
 #: A plugin of the docker command that does not say its version by then is not there, in seconds.
 PLUGIN_S: Final = 10
 #: The port in a trial rule, where nobody listens.
@@ -129,7 +127,7 @@ def _memory(engine: Engine) -> Finding:
         mend = "enable the memory and pids controllers of the kernel's control groups"
         return Finding("memory", State.MISSING, f"no limits of {' and '.join(missing)}", mend)
     bytes_free = _bytes_available() or int(info["MemTotal"])
-    room = bytes_free // GENERAL_BYTES
+    room = bytes_free // quarters.MEMORY_BYTES
     found = f"{bytes_free / 1e9:.1f} GB free, for {room} generals of 96 MiB at least"
     state = State.GOOD if room >= 4 else State.MISSING
     return Finding("memory", state, found, "" if room >= 4 else "end something, or take less")

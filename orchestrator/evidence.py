@@ -20,6 +20,7 @@ from node.general import loyal_machine
 from node.messages import Frame, SignedOrder, Vouched
 from node.orders import GeneralId
 from node.replay import Deviation, deviation
+from node.rounds import Rounds
 from node.signatures import Chains, Claim, verify
 from orchestrator.casting import brief_of
 from orchestrator.scenario import Scenario, ScenarioError, from_fields
@@ -95,12 +96,21 @@ class Case:
         self._known: dict[Claim, bool] = {}
 
     def deviation(self, record: Record) -> Deviation | None:
-        """Where a journal, closed by its general, is not a loyal general's."""
+        """Where a journal, closed by its general, is not a loyal general's.
+
+        None too where the protocol is no lockstep one: only those are run again.
+        """
         if record.damage:
             damage = record.damage[0]
             return Deviation(damage.line, f"he closed what is no journal: {damage.kind}")
         general = record.general
         brief = brief_of(self.scenario, general)
+        if record.opened is not None:
+            # Which rounds halted is the laboratory's doing, and said nowhere else.
+            brief = msgspec.structs.replace(brief, barriers=record.opened.brief.barriers)
+        machine = loyal_machine(general, brief, self.chains)
+        if not isinstance(machine, Rounds):
+            return None
         opener = Opener(
             general,
             self.run,
@@ -111,7 +121,7 @@ class Case:
         return deviation(
             record.entries,
             brief,
-            loyal_machine(general, brief, self.chains),
+            machine,
             self.chains,
             opener.open,
         )

@@ -9,6 +9,7 @@ that none is taken but those that the socket itself gave out.
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import select
 import time
@@ -25,16 +26,19 @@ from node import control
 from node.control import (
     Collect,
     Decided,
+    Done,
     Enlisted,
     Enrol,
     Failed,
     JournalPart,
     NotReady,
     Order,
+    Reached,
     Ready,
     Report,
     Roster,
 )
+from node.effects import Milestone
 from node.links import Gate, TransportError, Troubles, Verdict, bind, descriptor, guard
 from node.orders import GeneralId
 from node.settings import PORT_FIRST, PORTS, TOKEN_BYTES
@@ -69,6 +73,9 @@ class Standing:
     enrolment: Enrol | None = None
     is_ready: bool = False
     missing: tuple[GeneralId, ...] = ()
+    #: The highest number reached of each milestone; that of the last Suffer or Turn carried out.
+    reached: dict[Milestone, int] = field(default_factory=dict)
+    done: int = 0
     decided: Decided | None = None
     journal: list[bytes] = field(default_factory=list)
     has_journal: bool = False
@@ -172,8 +179,13 @@ class Headquarters:
         self._poll.unregister(fd)
         del self._handlers[fd]
 
-    def attend(self, until: Callable[[], bool], deadline_s: float) -> bool:
-        """Hears reports until the condition holds; whether it did by `deadline_s` (monotonic)."""
+    def attend(
+        self, until: Callable[[], bool], deadline_s: float, look_s: float = math.inf
+    ) -> bool:
+        """Hears reports until the condition holds; whether it did by `deadline_s` (monotonic).
+
+        What no report tells of is looked at every `look_s` seconds.
+        """
         busy = set(self._handlers)
         while True:
             busy = {fd for fd in busy if fd in self._handlers and self._handlers[fd]()}
@@ -182,11 +194,12 @@ class Headquarters:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 and not busy:
                 return False
-            timeout_ms = 0 if busy else int(left_s * 1000) + 1
+            timeout_ms = 0 if busy else int(min(left_s, look_s) * 1000) + 1
             busy.update(fd for fd, _ in self._poll.poll(timeout_ms))
 
-    def close(self) -> None:
-        self._router.close(linger=0)
+    def close(self, linger_ms: int = 0) -> None:
+        """Ends all links; last orders have `linger_ms` milliseconds to leave."""
+        self._router.close(linger=linger_ms)
         self._gate.close()
         self._context.term()
 
@@ -281,6 +294,10 @@ def _take(standing: Standing, report: Report) -> None:
             standing.is_ready = True
         case NotReady(missing):
             standing.missing = missing
+        case Reached(milestone, number):
+            standing.reached[milestone] = max(number, standing.reached.get(milestone, number))
+        case Done(number):
+            standing.done = number
         case Decided():
             standing.decided = report
         case JournalPart(data, last):

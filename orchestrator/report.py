@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.orders import GeneralId, Value
+from node.protocols import catalogue
 from node.words import safe
 from orchestrator.accountability import Indication, Repute
 from orchestrator.audit import Audit, Condition, Finding, Hand
@@ -307,9 +308,7 @@ def _times(value: Value, count: int) -> str:
 
 def _plays(result: Result, general: GeneralId) -> str:
     part = result.cast.parts[general]
-    kind = "commander" if part.brief.commander == general else "lieutenant"
-    if part.brief.commander is None:
-        kind = "general"
+    kind = catalogue.title_of(part.brief, general)
     own = f", {safe_line(text(part.brief.value))}" if part.brief.value is not None else ""
     if part.role is None:
         return f"loyal {kind}{own}"
@@ -331,7 +330,7 @@ def _cost(result: Result) -> str:
     messages = [m for m, _, _ in ledger.values()]
     frames = sum(f for _, f, _ in ledger.values())
     size = sum(b for _, _, b in ledger.values())
-    by_round = " + ".join(f"{m:,}" for m in messages)
+    by_round = " + ".join(f"{m:,}" for m in messages) or "0"
     total = f" = {sum(messages):,}" if len(messages) > 1 else ""
     refused = result.transcript.refusals()
     kinds = ", ".join(f"{n} {reason}" for reason, n in refused.items())

@@ -20,12 +20,17 @@ from node.journal import (
     Closed,
     Entry,
     Heard,
+    Hindered,
     Lied,
+    Missed,
     Noted,
     Opened,
     Refused,
+    Resumed,
     Said,
     Settled,
+    Suffered,
+    Turned,
     Woke,
     spelt,
 )
@@ -120,7 +125,7 @@ def _own_events(record: Record, start_s: float) -> Iterator[Event]:
     brief = record.opened.brief if record.opened else None
     at_us = 0.0
     for line, entry in enumerate(record.entries, start=1):
-        at_s = entry.at_s if isinstance(entry, Began | Heard | Woke) else None
+        at_s = entry.at_s if isinstance(entry, Began | Resumed | Heard | Woke) else None
         at_us = max(at_us + 1, (at_s - start_s) * 1e6) if at_s is not None else at_us + 1
         yield Event(record.general, line, round(at_us, 3), _text(entry, brief), entry)
 
@@ -172,6 +177,8 @@ def _text(entry: Entry, brief: Brief | None) -> str:
             return safe(f"plays {played.protocol}, n={played.n}, m={played.m}")
         case Began():
             return "the start barrier opens"
+        case Resumed(round, _):
+            return f"the barrier before round {round} opens"
         case Heard(_, sender, data):
             return f"hears {sender}: {_frame_text(data, brief)}"
         case Woke(_, timer):
@@ -180,6 +187,14 @@ def _text(entry: Entry, brief: Brief | None) -> str:
             return f"tells {', '.join(map(str, to))}: {_frame_text(data, brief)}"
         case Lied(to, _, truth, told, _):
             return f"lies to {to}: {_line(told)}, not {_line(truth)}"
+        case Missed(general, round, _):
+            return f"misses {general} in round {round}: unheard from now on"
+        case Hindered(to, round, mishap):
+            return f"the frame of round {round} to {to} is {mishap.value}"
+        case Suffered(what):
+            return _line(what)
+        case Turned(strategy):
+            return "is loyal again" if strategy is None else safe(f"turns traitor: {strategy}")
         case Refused(sender, reason, _):
             return f"refuses what {sender} sent: {reason.value}"
         case Noted(text, _):

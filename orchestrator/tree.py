@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node import wire
-from node.events import Event, Received, Started, TimerFired
+from node.authenticators import frame_in
+from node.events import Event, Received, Resumed, Started, TimerFired
 from node.journal import Began, Heard, Opened, Woke
-from node.messages import Frame
+from node.journal import Resumed as WentOn
 from node.orders import Brief, Domain, GeneralId, Value, others
 from node.protocols import catalogue, paths
 from node.protocols.consistency import InteractiveConsistency
+from node.protocols.lockstep import Machine
 from node.protocols.oral import OralMessages
 from node.rounds import Rounds
 from node.signatures import Chains
@@ -137,7 +138,8 @@ def _replayed(record: Record, commander: GeneralId | None) -> _Part:
     brief = opened.brief
     _check(brief, opened.general)
     part = catalogue.build(opened.general, brief, Chains(opened.run, brief.protocol, {}))
-    machine = Rounds(part, brief.delta_s)
+    assert not isinstance(part, Machine)
+    machine = Rounds(part, brief.delta_s, brief.barriers)
     for event in _events(record):
         machine.on_event(event)
     if isinstance(part, InteractiveConsistency):
@@ -150,7 +152,7 @@ def _replayed(record: Record, commander: GeneralId | None) -> _Part:
 
 def _check(brief: Brief, general: GeneralId) -> None:
     """NoTree where a brief has none, or is none that anyone gave: a journal may say anything."""
-    if "oral" not in (brief.protocol, brief.over):
+    if catalogue.played(brief) is not catalogue.PROTOCOLS["oral"]:
         raise NoTree(f"{brief.over or brief.protocol} has no tree of paths: OM(m), `oral`, has")
     generals = (general, brief.commander or 0)
     if not 0 <= brief.m < brief.n <= GENERALS_MAX or not all(0 <= g < brief.n for g in generals):
@@ -165,11 +167,13 @@ def _events(record: Record) -> Iterator[Event]:
         match entry:
             case Began(at_s):
                 yield Started(at_s)
+            case WentOn(round, at_s):
+                yield Resumed(round, at_s)
             case Woke(timer=timer):
                 yield TimerFired(timer)
             case Heard(sender=sender, data=data):
-                frame = wire.decode(data)
-                if isinstance(frame, Frame):
+                frame = frame_in(data)
+                if frame is not None:
                     yield Received(sender, frame)
             case _:
                 pass

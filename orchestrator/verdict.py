@@ -76,8 +76,17 @@ class Case:
 
     @property
     def obeying(self) -> tuple[GeneralId, ...]:
-        """The loyal lieutenants; all loyal generals where there is no commander."""
+        """The loyal lieutenants; all loyal generals where none commands, or two are equals."""
+        if self.brief.protocol == catalogue.TWO_GENERALS:
+            return self.loyal
         return tuple(g for g in self.loyal if g != self.brief.commander)
+
+    @property
+    def abstaining(self) -> frozenset[GeneralId]:
+        """Who ended without deciding where the rules allow that none of them does."""
+        if not catalogue.played(self.brief).may_abstain or self.brief.commander not in self.faulty:
+            return frozenset()
+        return frozenset(g for g in self.loyal if g in self.decisions and self.decisions[g] is None)
 
 
 def judge(case: Case) -> Verdict:
@@ -111,21 +120,15 @@ def _is_any_broken(properties: Mapping[str, Property]) -> bool:
 
 def why_not_owed(case: Case) -> str | None:
     """Why the protocol promises nothing here: too many traitors, or too few generals."""
-    brief = case.brief
-    if len(case.faulty) > brief.m:
-        return f"faulty generals {_set(case.faulty)} outnumber m = {brief.m}"
-    needed = catalogue.generals_min(brief)
-    if case.faulty and needed >= catalogue.NEVER:
-        return catalogue.played(brief).nothing_owed
-    if case.faulty and brief.n < needed:
-        return f"n = {brief.n} is below {needed}, which m = {brief.m} needs"
-    return None
+    return catalogue.why_not_owed(case.brief, case.faulty)
 
 
 def ic1(case: Case) -> Property:
     """IC1: all loyal lieutenants obey the same order."""
     if len(case.obeying) < 2:
         return Property(Standing.VACUOUS, "fewer than two loyal generals have to agree")
+    if case.abstaining.issuperset(case.obeying):
+        return Property(Standing.HELD, "none decides, as a traitorous commander can bring about")
     known = _known(case, case.obeying)
     for general, decision in known:
         first, other = known[0]
@@ -146,9 +149,11 @@ def ic2(case: Case) -> Property:
     if not case.obeying:
         return Property(Standing.VACUOUS, "no lieutenant is loyal")
     order = case.inputs[case.brief.commander]
-    return _each(
-        case, lambda decision: decision == order, f"the loyal commander's order was {text(order)}"
-    )
+    owed = catalogue.owed_order(case.brief, order)
+    wanted = f"the loyal commander's order was {text(order)}"
+    if owed != order:
+        wanted = f"the sensor is loyal and reads {text(order)}, which makes {text(owed)}"
+    return _each(case, lambda decision: decision == owed, wanted)
 
 
 def termination(case: Case) -> Property:
@@ -156,6 +161,8 @@ def termination(case: Case) -> Property:
     if not case.loyal:
         return Property(Standing.VACUOUS, "no general is loyal")
     stuck = [g for g in case.loyal if g in case.decisions and case.decisions[g] is None]
+    if case.abstaining.issuperset(case.loyal):
+        return Property(Standing.VACUOUS, "the commander is a traitor, and no general decides")
     if stuck:
         return Property(Standing.BROKEN, f"{_list(stuck)} never decided")
     if any(g not in case.decisions for g in case.loyal):
@@ -229,7 +236,3 @@ def _unknown(case: Case, generals: Sequence[GeneralId]) -> Property:
 
 def _list(generals: Sequence[GeneralId]) -> str:
     return ", ".join(map(str, generals))
-
-
-def _set(generals: frozenset[GeneralId]) -> str:
-    return "{" + _list(sorted(generals)) + "}"

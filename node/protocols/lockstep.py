@@ -1,13 +1,21 @@
-"""What a lockstep protocol says of itself; `rounds.py` turns that into a machine."""
+"""What a protocol is: a machine, or what `rounds.py` makes one of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from node.effects import Decide, Effect, Send
+from node.events import Event
 from node.messages import Body, Bundle
 from node.orders import GeneralId
+
+
+@runtime_checkable
+class Machine(Protocol):
+    """One general's part in a protocol: what he asks for at each event."""
+
+    def on_event(self, event: Event) -> list[Effect]: ...
 
 
 class Lockstep(Protocol):
@@ -33,3 +41,7 @@ class Lockstep(Protocol):
     def decide(self) -> Decide:
         """The decision, after the last round."""
         ...
+
+
+#: What a rule book gives a general: his part in rounds, or a machine of its own.
+Part: TypeAlias = Lockstep | Machine

@@ -21,7 +21,6 @@ from node.traitors.replayer import Replayer
 from node.traitors.script import Script
 from node.traitors.silent import Silent
 from node.traitors.traitor import (
-    Machine,
     Power,
     Seat,
     Strategy,
@@ -34,7 +33,6 @@ from node.traitors.two_faced import TwoFaced
 
 __all__ = [
     "STRATEGIES",
-    "Machine",
     "Power",
     "Seat",
     "Strategy",

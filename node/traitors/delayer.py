@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.effects import Effect, Lie, Send, SetTimer
-from node.events import Event, Started, TimerFired
+from node.events import Event, Resumed, Started, TimerFired
 from node.orders import GeneralId
 from node.traitors.traitor import Power, Seat, Strategy
 
@@ -24,6 +24,8 @@ class Delayer(Strategy):
         match event:
             case Started(at_s):
                 self._started_s = at_s
+            case Resumed(round, at_s):
+                self._started_s = at_s - (round - 1) * self.seat.brief.delta_s
             case TimerFired(name) if name in self._held:
                 return [self._held.pop(name)]
             case _:

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -22,12 +22,9 @@ from node.events import Event
 from node.messages import Body, Bundle, Oral, Signed, SignedOrder
 from node.orders import Brief, Codes, GeneralId, Value
 from node.protocols.catalogue import values_in_frame
+from node.protocols.lockstep import Machine
 from node.signatures import SIGNATURE_BYTES, Chains, Signer
 from node.words import body_text
-
-
-class Machine(Protocol):
-    def on_event(self, event: Event) -> list[Effect]: ...
 
 
 class Power(StrEnum):
@@ -175,6 +172,10 @@ class Traitor:
 
     def on_event(self, event: Event) -> list[Effect]:
         return self._strategy.on_event(event, self._machine.on_event(event))
+
+    def learn(self, event: Event) -> None:
+        """Tells the strategy what happened before its time."""
+        self._strategy.on_event(event, [])
 
 
 def parameters(strategy: type[Strategy]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ cores, starting is what takes the time.
 
 from __future__ import annotations
 
-import secrets
 import signal
 import threading
 import time
@@ -17,22 +16,18 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from node.control import Disband, run_id
+from node.control import Disband
 from node.links import TransportError
 from node.orders import GeneralId
-from orchestrator import camp, images, subnets
+from node.settings import summons
+from orchestrator import camp, images, quarters, subnets
 from orchestrator.backends import BackendError, Mustered
 from orchestrator.backends.fork_client import Child
-from orchestrator.backends.processes import (
-    CALCULATION_S,
-    NONCE_BYTES,
-    Processes,
-    _deadlines_s,
-    _orders,
-)
+from orchestrator.backends.processes import Processes
 from orchestrator.camp import Camp, Watch
 from orchestrator.casting import Cast
 from orchestrator.engine import Engine, EngineError, connect
+from orchestrator.faults import Cut, Disconnect, Fault, Kill, Pause
 from orchestrator.headquarters import Headquarters
 
 #: Seconds that generals have to enrol, and more of them for each: cores are few, and containers
@@ -57,9 +52,7 @@ class Containers(Processes):
         self._allow_remote = allow_remote
         self._keep = keep
         self._base_port = None
-        self._headquarters: Headquarters | None = None
-        self._children: dict[GeneralId, Child] = {}
-        self._silence_s = 0.0
+        self._clear()
         self._engine: Engine | None = None
         self._camp_id = camp.new_id()
         self._camp: Camp | None = None
@@ -75,20 +68,21 @@ class Containers(Processes):
         return self._camp.project if self._camp else None
 
     def muster(self, cast: Cast, logs: Path | None) -> Mustered:
-        self._silence_s = CALCULATION_S + _deadlines_s(cast)
+        self._learn(cast)
         self._logs = logs
         muster_s = MUSTER_S + cast.n * MUSTER_EACH_S
         with _engine_errors():
             self._pitch(cast.n)
             self._call_all_up(cast, KEPT_S if self._keep else 2 * muster_s)
         self._await_enrolment(time.monotonic() + muster_s)
-        roster, nonce = self._hq.roster(), secrets.token_bytes(NONCE_BYTES)
-        run = run_id(roster, cast.scenario, nonce)
-        for part in cast.parts:
-            self._hq.order(part.general, _orders(part, cast, run, roster, muster_s))
-        self._await_barrier(time.monotonic() + muster_s)
+        roster, run, nonce = self._line_up(cast, muster_s)
         hosts = {general: id[:SHORT_ID] for general, id in sorted(self._container_of.items())}
         return Mustered(roster, run, nonce, hosts)
+
+    def why_not(self, fault: Fault) -> str | None:
+        if isinstance(fault, Cut | Disconnect | Pause | Kill):
+            return "containers cannot be cut off, paused or killed yet: take --backend processes"
+        return None
 
     def disband(self) -> None:
         with _undisturbed(), _engine_errors():
@@ -133,13 +127,12 @@ class Containers(Processes):
     def _put_up(self, general: GeneralId, token: bytes, patience_s: float) -> None:
         assert self._camp is not None
         environment = {
-            "BYZANTINE_HEADQUARTERS": self._hq.endpoint,
-            "BYZANTINE_HEADQUARTERS_KEY": self._hq.public,
             "BYZANTINE_BIND_HOST": self._camp.field.address(general),
-            "BYZANTINE_PORT": str(camp.FIELD_PORT),
+            "BYZANTINE_PORT": str(quarters.FIELD_PORT),
             "BYZANTINE_PATIENCE": str(patience_s),
         }
-        id = self._camp.put_up(general, self._image, environment, token)
+        call = summons(token, self._hq.endpoint, self._hq.public)
+        id = self._camp.put_up(general, self._image, environment, call)
         self._container_of[general] = id
 
     def _is_called_up(self, called: Future[None]) -> None:
@@ -178,7 +171,7 @@ class Containers(Processes):
     def _end_of(self, general: GeneralId) -> str | None:
         """How a general came to an end; the kernel's own hand is told by the engine alone."""
         if self._children[general].status == -signal.SIGKILL and self._was_too_big(general):
-            return f"his container went beyond its {camp.MEMORY_BYTES >> 20} MiB of memory"
+            return f"his container went beyond its {quarters.MEMORY_BYTES >> 20} MiB of memory"
         told = super()._end_of(general)
         if told is None or self._hq.standing[general].failed is not None:
             return told

@@ -45,6 +45,10 @@ BACKENDS = ("processes", "simulation", "containers")
     "--keep", is_flag=True, help="Leave containers and networks up; see `byzantine down`."
 )
 @click.option("--allow-remote", is_flag=True, help="Also use an engine on another machine.")
+@click.option(
+    "--summons", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Play with generals who wait at named pipes in this folder: see `byzantine compose`.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Play although very many messages are needed.")
 @click.option("--protocol", help="Without a file: a rule book of `byzantine list protocols`.")
 @click.option("-n", "n", type=int, help="How many generals.  [default: 4]")
@@ -71,6 +75,7 @@ def run(
     base_port: int | None,
     keep: bool,
     allow_remote: bool,
+    summons: Path | None,
     **options: Any,
 ) -> int:
     """Play scenarios: files, shipped ones by name, or one given by options.
@@ -88,7 +93,7 @@ def run(
     played: list[Result | Failure] = []
     codes: list[ExitCode] = []
     chosen = _chosen(scenario, options, (*settings, *_seeding(seed), *_forcing(options)))
-    with _backends(backend, base_port, keep, allow_remote) as make:
+    with _backends(backend, base_port, keep, allow_remote, summons) as make:
         for one in chosen:
             result, code = _play(one, make(), out)
             codes.append(code)
@@ -118,7 +123,8 @@ def _chosen(
         raise click.UsageError(f"a scenario says that itself: change it with {hint}")
     if not names and "protocol" not in fields:
         raise click.UsageError("name a scenario, or a --protocol; `byzantine list` shows both")
-    fields = {"name": slug(options["protocol"] or ""), "n": 4, "m": 1} | fields
+    usual = _USUAL.get(str(fields.get("protocol")), {"n": 4, "m": 1})
+    fields = {"name": slug(options["protocol"] or ""), **usual} | fields
     chosen, faults = [], []
     for name in names or (None,):
         try:
@@ -142,6 +148,8 @@ def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return {_FIELDS.get(name, name): _read(name, value) for name, value in given.items()}
 
 
+#: Where four generals and one traitor make no sense.
+_USUAL = {"tmr": {"n": 7, "m": 1}, "two-generals": {"n": 2, "m": 0}}
 #: Options that bear another name than the field, which as a name in Python would be taken.
 _FIELDS = {"default_order": "default"}
 
@@ -191,9 +199,14 @@ def _forcing(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 @contextmanager
 def _backends(
-    name: str, base_port: int | None, keep: bool, allow_remote: bool
+    name: str, base_port: int | None, keep: bool, allow_remote: bool, summons: Path | None
 ) -> Iterator[Callable[[], Backend]]:
     """Makes a backend a run; what they share, such as the fork server, ends with the context."""
+    if summons is not None:
+        from orchestrator.backends.standing import Piped
+
+        yield lambda: Piped(summons)
+        return
     if keep and name != "containers":
         raise click.UsageError("--keep is for --backend containers: nothing else outlives its run")
     if name == "containers":

@@ -20,14 +20,14 @@ from node.orders import (
     Numbers,
     Value,
 )
-from node.protocols import catalogue
+from node.protocols import catalogue, tmr, two_generals
 from node.signatures import Chains
 from node.traitors import Seat, seated, strategy_class
 from orchestrator.scenario.completion import DERIVED, Known, fitted
 from orchestrator.scenario.document import KEY, Path
 from orchestrator.scenario.model import Expect
 from orchestrator.scenario.problems import shown, suggestion
-from orchestrator.scenario.terms import NUMBERS, Protocol
+from orchestrator.scenario.terms import NUMBERS, WITHOUT_M, Protocol
 from orchestrator.scenario.written import Entry
 
 #: A run of more paper messages than this is played only by force.
@@ -66,7 +66,7 @@ def _required(written: frozenset[str]) -> Iterator[Flaw]:
 
 @_check
 def _m_is_given(written: frozenset[str], protocol: Protocol) -> Iterator[Flaw]:
-    if "m" not in written and protocol is not Protocol.EXCHANGE:
+    if "m" not in written and protocol not in WITHOUT_M:
         yield ("m",), "is missing: how many traitors the protocol must bear"
 
 
@@ -83,6 +83,15 @@ def _commander_exists(n: int, commander: int | None) -> Iterator[Flaw]:
 
 
 @_check
+def _commander_begins(protocol: Protocol, commander: int | None) -> Iterator[Flaw]:
+    if protocol in (Protocol.TMR, Protocol.TWO_GENERALS) and commander:
+        yield (
+            ("commander",),
+            f"must be 0 for {protocol}, not {commander}: others have their parts",
+        )
+
+
+@_check
 def _fields_of_the_protocol(written: frozenset[str], protocol: Protocol) -> Iterator[Flaw]:
     if protocol.has_commander:
         foreign = {
@@ -91,10 +100,38 @@ def _fields_of_the_protocol(written: frozenset[str], protocol: Protocol) -> Iter
         }
     else:
         foreign = dict.fromkeys(("commander", "order"), "every general has one: write `inputs`")
-    if protocol is not Protocol.INTERACTIVE_CONSISTENCY:
-        foreign["over"] = "only interactive-consistency is played over another protocol"
+    if protocol not in (Protocol.INTERACTIVE_CONSISTENCY, Protocol.TMR):
+        foreign["over"] = "only interactive-consistency and tmr are played over another protocol"
+    if protocol is not Protocol.TWO_GENERALS:
+        foreign["messages"] = "only two-generals counts them: as many rounds as m asks for"
     for field in sorted(foreign.keys() & written):
         yield (field,), f"is no field of {protocol}: {foreign[field]}"
+
+
+@_check
+def _two_generals_are_two(
+    protocol: Protocol, n: int, m: int, messages: int | None, written: frozenset[str]
+) -> Iterator[Flaw]:
+    if protocol is not Protocol.TWO_GENERALS:
+        return
+    if n != 2:
+        yield ("n",), f"must be 2 for two-generals, not {n}"
+    if m:
+        yield ("m",), f"must be 0 for two-generals, not {m}: links lose, nobody betrays"
+    if "messages" not in written:
+        yield ("messages",), "is missing: how many messages go to and fro"
+    elif messages is not None and not 1 <= messages <= two_generals.MESSAGES_MAX:
+        yield ("messages",), f"must be 1 to {two_generals.MESSAGES_MAX}, not {messages}"
+
+
+@_check
+def _tmr_is_triple(protocol: Protocol, n: int, m: int) -> Iterator[Flaw]:
+    if protocol is not Protocol.TMR:
+        return
+    if n <= tmr.INPUT_SIDE:
+        yield ("n",), f"must be at least 5 for tmr, not {n}: a sensor, three replicas, voters"
+    if m != 1:
+        yield ("m",), f"must be 1 for tmr, not {m}: three replicas bear one that is wrong"
 
 
 @_check

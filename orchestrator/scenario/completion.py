@@ -26,15 +26,22 @@ Known: TypeAlias = dict[str, Any]
 #: What is worked out of other fields, for those who ask which field is to blame.
 DERIVED = {
     "domain": ("values", "default"),
-    "rounds": ("protocol", "m"),
+    "rounds": ("protocol", "m", "messages"),
     "brief": ("protocol", "n", "m", "values", "default"),
 }
 
 
 def completed(fields: Known, written: frozenset[str]) -> Known:
     """The fields with the defaults of those that were not written, and what follows from them."""
-    unwritten = {"seed": 1, "delta": 0.5, "traitors": {}, "coalition": True, "force": False}
-    unwritten |= {"accountable": False}
+    unwritten: Known = {
+        "seed": 1,
+        "delta": 0.5,
+        "messages": None,
+        "traitors": {},
+        "coalition": True,
+        "accountable": False,
+        "force": False,
+    }
     unwritten |= {"summary": "", "reference": (), "expect": Expect(), "values": (RETREAT, ATTACK)}
     known: Known = {**unwritten, **_by_protocol(fields.get("protocol")), **fields}
     known = {name: one for name, one in known.items() if name in fields or name not in written}
@@ -52,16 +59,21 @@ def fitted(value: Any, domain: Domain) -> Any:
 
 
 def _by_protocol(protocol: Protocol | None) -> Known:
+    commanded = {"commander": 0, "over": None, "combiner": None, "inputs": None}
     nobody = {"commander": None, "order": None, "over": None}
     match protocol:
         case Protocol.EXCHANGE:
             return {**nobody, "m": 1, "combiner": Combiner.MAJORITY}
         case Protocol.INTERACTIVE_CONSISTENCY:
             return {**nobody, "over": Over.ORAL, "combiner": Combiner.VECTOR}
+        case Protocol.TMR:
+            return {**commanded, "m": 1}
+        case Protocol.TWO_GENERALS:
+            return {**commanded, "m": 0}
         case None:
             return {}
         case _:
-            return {"commander": 0, "over": None, "combiner": None, "inputs": None}
+            return commanded
 
 
 def _complete_orders(known: Known) -> None:
@@ -95,7 +107,7 @@ def _domain(values: Any, default: Value) -> Domain | None:
 
 def _complete_rounds(known: Known) -> None:
     if "protocol" in known and "m" in known:
-        known["rounds"] = rounds_of(known["protocol"], known["m"])
+        known["rounds"] = rounds_of(known["protocol"], known["m"], known.get("messages"))
     if {"protocol", "n", "m", "domain"} <= known.keys():
         known["brief"] = Brief(
             protocol=known["protocol"].value,
@@ -106,6 +118,7 @@ def _complete_rounds(known: Known) -> None:
             combiner=known.get("combiner") or Combiner.MAJORITY,
             domain=known["domain"],
             delta_s=known.get("delta", 0.5),
+            messages=known.get("messages") or 0,
         )
 
 

@@ -17,6 +17,7 @@ from node.protocols import catalogue
 from node.quorums import (
     combined_generals_min,
     oral_generals_min,
+    phase_queen_generals_min,
     signed_generals_min,
 )
 from orchestrator.scenario.document import Node, from_yaml
@@ -114,6 +115,7 @@ class Scenario(BaseModel):
     inputs: tuple[Scalar, ...] | None = None
     values: tuple[Scalar, ...] | Literal["numbers"]
     default: Scalar
+    messages: Count | None = None
     delta: DeltaS
     seed: Count
     traitors: tuple[Traitor, ...] = ()
@@ -154,7 +156,7 @@ class Scenario(BaseModel):
 
     @property
     def rounds(self) -> int:
-        return rounds(self.protocol, self.m)
+        return rounds(self.protocol, self.m, self.messages)
 
     def input_of(self, general: GeneralId) -> Value | None:
         """A general's own order or reading, or None where he has none."""
@@ -181,9 +183,9 @@ class Scenario(BaseModel):
         return out.getvalue()
 
 
-def rounds(protocol: Protocol, m: int) -> int:
+def rounds(protocol: Protocol, m: int, messages: int | None = None) -> int:
     """How many rounds a protocol takes."""
-    return catalogue.PROTOCOLS[protocol.value].rounds(m)
+    return messages or catalogue.PROTOCOLS[protocol.value].rounds(m)
 
 
 def _plain(value: Any) -> Any:
@@ -228,7 +230,7 @@ def _below_bound(scenario: Scenario) -> str | None:
     """The theorem that a run is too small for, if there is one."""
     n, m = scenario.n, scenario.m
     signed = Protocol.SIGNED in (scenario.protocol, scenario.over)
-    if scenario.protocol is Protocol.EXCHANGE:
+    if scenario.protocol in (Protocol.EXCHANGE, Protocol.TMR, Protocol.TWO_GENERALS):
         return None
     if signed and n < signed_generals_min(m):
         return (
@@ -246,6 +248,11 @@ def _below_bound(scenario: Scenario) -> str | None:
             f"n = {n} is below 3m + 1 = {oral_generals_min(m)}: with oral messages no protocol can "
             f"keep IC1 and IC2 against {m} traitor{'s' * (m > 1)} (Lamport, Shostak, Pease 1982, "
             "Theorem 1); what breaks is out of model"
+        )
+    if scenario.protocol is Protocol.PHASE_QUEEN and n < phase_queen_generals_min(m):
+        return (
+            f"n = {n} is below 4m + 1 = {phase_queen_generals_min(m)}, which two rounds a phase "
+            "need (Berman, Garay, Perry 1989); what breaks is out of model"
         )
     if scenario.protocol is Protocol.FLAT_VOTE and m > 1:
         return catalogue.PROTOCOLS[scenario.protocol.value].nothing_owed

@@ -42,14 +42,23 @@ class Protocol(StrEnum):
     EXCHANGE = "exchange"
     FLAT_VOTE = "flat-vote"
     INTERACTIVE_CONSISTENCY = "interactive-consistency"
+    PHASE_KING = "phase-king"
+    PHASE_QUEEN = "phase-queen"
+    RELIABLE_BROADCAST = "reliable-broadcast"
+    TMR = "tmr"
+    TWO_GENERALS = "two-generals"
 
     @property
     def has_commander(self) -> bool:
         return PROTOCOLS[self.value].has_commander
 
 
+#: What takes an m of its own if none is written.
+WITHOUT_M = (Protocol.EXCHANGE, Protocol.TMR, Protocol.TWO_GENERALS)
+
+
 class Over(StrEnum):
-    """What each instance of interactive consistency is played by."""
+    """What interactive consistency, or the agreement on a sensor's reading, is played by."""
 
     ORAL = "oral"
     SIGNED = "signed"

@@ -30,6 +30,7 @@ from orchestrator.scenario.terms import (
     GENERALS_MAX,
     NUMBERS,
     SCALAR_SCHEMA,
+    WITHOUT_M,
     CombinerName,
     Count,
     DeltaS,
@@ -37,7 +38,6 @@ from orchestrator.scenario.terms import (
     Line,
     Name,
     OverName,
-    Protocol,
     ProtocolName,
     Scalar,
     StrategyName,
@@ -136,7 +136,10 @@ class Written(TypedDict, total=False):
     teaches: Annotated[Text, _about("More about it, for people who learn from it")]
     reference: Annotated[tuple[Line, ...], _about("Worked cases and rules that it plays")]
     protocol: Annotated[ProtocolName, _about("The rule book")]
-    over: Annotated[OverName, _about("What interactive consistency is played over (oral)")]
+    over: Annotated[
+        OverName,
+        _about("What consistency (oral), or a sensor's reading (nothing), is agreed on by"),
+    ]
     combiner: Annotated[CombinerName, _about("What reads the values that a general ends with")]
     n: Annotated[Generals, _about("How many generals there are, 0 to n - 1")]
     m: Annotated[Count, _about("How many traitors the protocol must bear; 1 for exchange")]
@@ -145,6 +148,7 @@ class Written(TypedDict, total=False):
     inputs: Annotated[Inputs, _about("What each general has: a list, a mapping, or one for all")]
     values: Annotated[Values, _about("The domain: [retreat, attack] if not given")]
     default: Annotated[Scalar, _about("The order of who hears none (retreat; 0 for numbers)")]
+    messages: Annotated[Count, _about("How many messages two generals send to and fro")]
     delta: Annotated[DeltaS, _about("The length of a round (500ms)")]
     seed: Annotated[Count, _about("What all chance of the run is drawn from (1)")]
     traitors: Annotated[dict[Any, Entry], _about("Who lies, how and when")]
@@ -315,7 +319,7 @@ def json_schema() -> dict[str, Any]:
         **schema,
         "title": "A scenario of Byzantine",
         "required": ["protocol", "n"],
-        "if": {"properties": {"protocol": {"const": Protocol.EXCHANGE.value}}},
+        "if": {"properties": {"protocol": {"enum": sorted(WITHOUT_M)}}},
         "else": {"required": ["m"]},
     }
 

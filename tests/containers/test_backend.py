@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from orchestrator import camp, images, subnets, trial
+from orchestrator import camp, images, quarters, subnets, trial
 from orchestrator.__main__ import byzantine
 from orchestrator.backends import Backend, BackendError
 from orchestrator.backends.containers import MUSTER_S, Containers
@@ -99,11 +99,11 @@ def test_the_run_directory_says_whose_container_was_whose(
     seen: dict[int, str] = {}
 
     class Looking(Containers):
-        def command(self, on_decided: Callable[[int], None]) -> Any:
+        def command(self, on_decided: Callable[[int], None], *course: Any) -> Any:
             (found,) = [one for one in camp.find(built) if f"byzantine-{one.id}" == self.project]
             for container in found.containers:
-                seen[int(container["Labels"][camp.GENERAL_LABEL])] = container["Id"]
-            return super().command(on_decided)
+                seen[int(container["Labels"][quarters.GENERAL_LABEL])] = container["Id"]
+            return super().command(on_decided, *course)
 
     result = trial.play(scenarios.load("oral-traitorous-lieutenant"), Looking(), tmp_path)
     run = json.loads((path_of(result) / "run.json").read_text())
@@ -201,7 +201,7 @@ def test_a_token_shows_nowhere(
         shown = json.dumps(inspected(built, backend)) + in_container(built, backend, look)
     shown += "".join(path.read_text() for path in tmp_path.iterdir())
     assert len(tokens) == 4
-    assert "BYZANTINE_HEADQUARTERS_KEY" in shown, "the look itself is not blind"
+    assert "BYZANTINE_BIND_HOST" in shown, "the look itself is not blind"
     for token in tokens:
         assert token.hex() not in shown
         assert repr(token) not in shown

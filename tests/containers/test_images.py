@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
+from node.settings import summons
 from orchestrator import images
 from orchestrator.engine import Engine, EngineError
 
@@ -126,7 +127,7 @@ def test_a_general_without_a_folder_for_it_plays_on_unhealthy(start: Start) -> N
 def test_a_general_without_his_settings_says_what_he_lacks(start: Start) -> None:
     container = start(images.GENERAL.name, **HARDENED, init=True)
     assert container.wait(timeout=DEADLINE_S)["StatusCode"] == 2
-    assert b"BYZANTINE_HEADQUARTERS is needed" in container.logs()
+    assert b"BYZANTINE_SUMMONS is needed" in container.logs()
 
 
 def test_the_orchestrator_plays_a_scenario_by_itself(start: Start) -> None:
@@ -179,13 +180,9 @@ def test_what_fails_in_a_build_is_shown(engine: Engine) -> None:
 def _waiting() -> dict[str, Any]:
     """A general who looks for an orchestrator where none is, and would go on for long."""
     return {
-        "command": ["--token-file", "-"],
-        "told": b"ab" * 32 + b"\n",
-        "environment": {
-            "BYZANTINE_HEADQUARTERS": "tcp://127.0.0.1:9",
-            "BYZANTINE_HEADQUARTERS_KEY": "0" * 40,
-            "BYZANTINE_PATIENCE": "1000",
-        },
+        "command": ["--summons", "-"],
+        "told": summons(bytes(32), "tcp://127.0.0.1:9", "0" * 40),
+        "environment": {"BYZANTINE_PATIENCE": "1000"},
     }
 
 

@@ -16,17 +16,20 @@ from orchestrator.backends.processes import Processes
 from orchestrator.backends.simulation import Simulation
 from orchestrator.expectation import unmet
 from orchestrator.results import Result
-from orchestrator.scenario import load
+from orchestrator.scenario import Protocol, load
 from tests.live.conftest import until
 
+WITHOUT_ROUNDS = (Protocol.RELIABLE_BROADCAST,)
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("scenarios").glob("*.yaml"))
 
 
 def comes_to(result: Result) -> dict[str, Any]:
     """All that a run came to, but for times, keys and where it lived."""
+    counted = {general: decided.tally for general, decided in result.decided.items()}
     return {
         "decisions": result.decisions,
-        "tallies": {general: decided.tally for general, decided in result.decided.items()},
+        # Without rounds, what was counted depends on who was heard first: verdicts do not.
+        "tallies": counted if result.scenario.protocol not in WITHOUT_ROUNDS else {},
         "ledger": result.transcript.ledger(),
         "refused": refusals(result),
         "outcome": result.verdict.outcome,

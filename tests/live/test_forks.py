@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.orders import Brief
-from node.runtime import STATUS_DISBANDED, STATUS_NOWHERE, STATUS_ORPHANED
+from node.runtime import STATUS_DISMISSED, STATUS_NOWHERE, STATUS_ORPHANED
 from node.settings import Settings
 from orchestrator.backends import BackendError
 from orchestrator.backends.fork_client import Child, ForkServer
@@ -108,7 +108,7 @@ def test_a_terminated_general_ends_in_order_and_at_once(
     (child,) = enlisted(server, headquarters, 1)
     server.kill(child, signal.SIGTERM)
     assert until(lambda: child.has_ended, server.listen, within_s=1.0)
-    assert child.status == STATUS_DISBANDED
+    assert child.status == STATUS_DISMISSED
 
 
 def test_ctrl_c_is_left_to_the_orchestrator(server: ForkServer, headquarters: Headquarters) -> None:
@@ -116,7 +116,7 @@ def test_ctrl_c_is_left_to_the_orchestrator(server: ForkServer, headquarters: He
     server.kill(child, signal.SIGINT)
     server.kill(child, signal.SIGTERM)
     assert until(lambda: child.has_ended, server.listen)
-    assert child.status == STATUS_DISBANDED
+    assert child.status == STATUS_DISMISSED
 
 
 def test_a_general_who_loses_the_orchestrator_ends_by_his_own_deadline(server: ForkServer) -> None:

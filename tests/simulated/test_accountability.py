@@ -506,3 +506,13 @@ def test_a_refused_frame_is_no_hearing() -> None:
     result = play("signed", 4, 2, {3: "replayer"}, accountable=True)
     assert refused(result)
     assert indications(result.reputes)[:3] == [TRUSTED, TRUSTED, TRUSTED]
+
+
+def test_the_tree_of_an_accountable_run_is_drawn_of_what_its_frames_say(tmp_path: Path) -> None:
+    plain, accountable = (
+        play("oral", 4, 1, {3: "flip"}, accountable=is_asked, out=tmp_path / str(is_asked))
+        for is_asked in (False, True)
+    )
+    drawn = [said("tree", result.path, "--general", 1)[1] for result in (plain, accountable)]
+    assert "attack" in drawn[0]
+    assert drawn[0] == drawn[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from node import wire
-from node.journal import Accused, Entry, Heard, Lied, Noted, Refused, Said, Settled
+from node.journal import Accused, Entry, Heard, Lied, Missed, Noted, Refused, Said, Settled
 from node.messages import Frame
 from node.orders import GeneralId
 from node.words import body_text
@@ -64,6 +64,9 @@ def _consequences(result: Result, general: GeneralId, round: int) -> Iterator[st
         match entry:
             case Refused(sender, reason, rule):
                 yield f"  {general} refuses what {sender} said: {reason.value} [{rule}]"
+            case Missed(absentee, missed, rule):
+                silence = f"{absentee} is silent in round {missed}: unheard from now on"
+                yield f"  {general}: {silence} [{rule}]"
             case Noted(told, rule):
                 yield f"  {general}: {told} [{rule}]"
             case Accused(culprit, _, proof, rule):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from node import health
+from node.settings import summons
 
 pytestmark = pytest.mark.live
 
@@ -49,8 +50,8 @@ def general(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_general_who_blocks_in_a_read_answers(
     general: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    assert health.ailment(tmp_path, PLENTY_S) is None
-    assert health.ailment(tmp_path, PLENTY_S) is None, "and a second time"
+    assert health.ask(tmp_path, PLENTY_S) == (True, "alive")
+    assert health.ask(tmp_path, PLENTY_S) == (True, "alive"), "and a second time"
     assert general.poll() is None
 
 
@@ -58,9 +59,9 @@ def test_a_stopped_general_is_unhealthy_until_he_goes_on(
     general: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     general.send_signal(signal.SIGSTOP)
-    assert "did not answer" in str(health.ailment(tmp_path, BRIEF_S))
+    assert "did not answer" in health.ask(tmp_path, BRIEF_S)[1]
     general.send_signal(signal.SIGCONT)
-    assert health.ailment(tmp_path, PLENTY_S) is None
+    assert health.ask(tmp_path, PLENTY_S) == (True, "alive")
 
 
 def test_a_general_who_has_ended_is_unhealthy(
@@ -68,17 +69,17 @@ def test_a_general_who_has_ended_is_unhealthy(
 ) -> None:
     general.kill()
     general.wait()
-    assert health.ailment(tmp_path, PLENTY_S) == "the general has ended"
+    assert health.ask(tmp_path, PLENTY_S) == (False, "the general has ended")
 
 
 def test_a_general_who_has_not_come_up_is_unhealthy(tmp_path: Path) -> None:
-    assert "no general has come up" in str(health.ailment(tmp_path, PLENTY_S))
+    assert "no general has come up" in health.ask(tmp_path, PLENTY_S)[1]
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "\0"])
 def test_a_broken_record_is_unhealthy_and_signals_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "pid").write_text(text)
-    assert "no general has come up" in str(health.ailment(tmp_path, PLENTY_S))
+    assert "no general has come up" in health.ask(tmp_path, PLENTY_S)[1]
 
 
 def test_the_answer_goes_to_whoever_asks_last(
@@ -87,7 +88,7 @@ def test_the_answer_goes_to_whoever_asks_last(
     """One who asked and died leaves a socket behind, which is in nobody's way."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
         dead.bind(str(tmp_path / "question"))
-    assert health.ailment(tmp_path, PLENTY_S) is None
+    assert health.ask(tmp_path, PLENTY_S) == (True, "alive")
 
 
 def test_asking_needs_the_standard_library_alone(
@@ -119,14 +120,12 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
 def test_a_general_whose_folder_cannot_be_written_to_plays_on(tmp_path: Path) -> None:
     """He ends here for want of an orchestrator, and not before he has looked for one."""
     played = subprocess.run(
-        [sys.executable, "-m", "node", "--patience", "0.01", "--token-file", "-"],
+        [sys.executable, "-m", "node", "--patience", "0.01", "--summons", "-"],
         env=os.environ
         | {
             health.FOLDER_VARIABLE: str(tmp_path / "nowhere"),
-            "BYZANTINE_HEADQUARTERS": "tcp://127.0.0.1:9",
-            "BYZANTINE_HEADQUARTERS_KEY": "0" * 40,
         },
-        input="ab" * 32 + "\n",
+        input=summons(bytes(32), "tcp://127.0.0.1:9", "0" * 40).decode(),
         capture_output=True,
         text=True,
         check=False,

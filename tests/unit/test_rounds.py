@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from node.effects import CancelTimer, Decide, Note, Reason, Refuse, Send, SetTimer
+from node.effects import CancelTimer, Decide, Miss, Note, Reason, Refuse, Send, SetTimer
 from node.events import Received, Started, TimerFired
 from node.messages import Empty, Frame, Oral
 from node.orders import GeneralId
@@ -174,7 +174,7 @@ def test_one_who_misses_a_deadline_is_noted_and_no_longer_waited_for() -> None:
     rounds.on_event(Started(0.0))
     rounds.on_event(frame(1, 1))
     effects = rounds.on_event(DEADLINE_PASSES)
-    assert effects[0] == Note("2 is silent in round 1: unheard from now on", rule="A3")
+    assert effects[0] == Miss(2, 1, rule="A3")
     rounds.on_event(frame(1, 2))
     assert (rounds.round, diary.heard[-1]) == (3, (2, [body(1, 2)]))
 
@@ -215,10 +215,7 @@ def test_where_everyone_is_silent_each_deadline_passes_once_and_the_rest_is_over
     rounds, _ = machine()
     rounds.on_event(Started(0.0))
     effects = rounds.on_event(DEADLINE_PASSES)
-    assert [e.text for e in effects if isinstance(e, Note)][:2] == [
-        "1 is silent in round 1: unheard from now on",
-        "2 is silent in round 1: unheard from now on",
-    ]
+    assert effects[:2] == [Miss(1, 1, rule="A3"), Miss(2, 1, rule="A3")]
     assert isinstance(effects[-1], Decide)
 
 

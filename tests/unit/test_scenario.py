@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from node.orders import Brief, Combiner, Enumerated, Numbers
 from node.protocols import catalogue
 from node.traitors import STRATEGIES
+from orchestrator.casting import brief_of
 from orchestrator.scenario import (
     Expect,
     Outcome,
@@ -36,6 +37,7 @@ from orchestrator.scenario import (
 )
 from orchestrator.scenario.document import EVENTS_MAX, TEXT_BYTES_MAX
 from orchestrator.scenario.problems import PROBLEMS_MAX
+from tests.stage import play
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("scenarios").rglob("*.yaml"))
 UNREADABLE_ON_PURPOSE = "2-misspelt"
@@ -207,6 +209,29 @@ def test_oral_messages_are_counted_as_the_reference_counts_them(
     assert catalogue.messages(brief) == messages
 
 
+@pytest.mark.parametrize(
+    ("protocol", "n", "m", "messages"),
+    [
+        ("signed", 4, 1, 9),
+        ("signed", 7, 2, 36),
+        ("signed", 5, 0, 4),
+        ("exchange", 4, 1, 12),
+        ("flat-vote", 10, 3, 5841),
+        ("phase-king", 7, 2, 276),
+        ("phase-queen", 9, 2, 248),
+        ("reliable-broadcast", 4, 1, 27),
+        ("tmr", 7, 1, 12),
+    ],
+)
+def test_a_loyal_run_takes_the_messages_that_its_rule_book_says(
+    protocol: str, n: int, m: int, messages: int
+) -> None:
+    inputs = {"inputs": "attack"} if protocol == "exchange" else {}
+    result = play(protocol, n, m, **inputs)
+    assert sum(count for count, _, _ in result.transcript.ledger().values()) == messages
+    assert catalogue.messages(brief_of(result.scenario, 0)) == messages
+
+
 # What is refused, and where.
 
 
@@ -283,6 +308,20 @@ def test_oral_messages_are_counted_as_the_reference_counts_them(
         ("protocol: exchange\nn: 2\ninputs: attack\ncommander: 0", "4:12: commander: is no field"),
         ("protocol: exchange\nn: 2\ninputs: attack\ncombiner: vector", "4:11: combiner: must be m"),
         ("protocol: exchange\nn: 2\ninputs: attack\ncombiner: meridian", "did you mean 'median'?"),
+        (ORAL + "messages: 3", "4:11: messages: is no field of oral: only two-generals counts"),
+        ("protocol: two-generals\nn: 3\nmessages: 1", "2:4: n: must be 2 for two-generals, not 3"),
+        ("protocol: two-generals\nn: 2\nmessages: 0", "3:11: messages: must be 1 to 64, not 0"),
+        ("protocol: two-generals\nn: 2\nmessages: 65", "3:11: messages: must be 1 to 64, not 65"),
+        ("protocol: two-generals\nn: 2", "1:1: messages: is missing: how many"),
+        ("protocol: two-generals\nn: 2\nm: 1\nmessages: 1", "3:4: m: must be 0 for two-generals"),
+        ("protocol: tmr\nn: 4", "2:4: n: must be at least 5 for tmr, not 4"),
+        ("protocol: tmr\nn: 7\nm: 2", "3:4: m: must be 1 for tmr, not 2"),
+        ("protocol: tmr\nn: 7\ncommander: 1", "3:12: commander: must be 0 for tmr, not 1"),
+        (
+            "protocol: flat-vote\nn: 4\nm: 1\ntraitors: [{general: 1, strategy: script, "
+            "with: {lines: [{path: [0, 1], say: attack}]}}]",
+            "have no paths: leave it out",
+        ),
         # inputs
         ("protocol: exchange\nn: 2", "1:1: inputs: is missing"),
         ("protocol: exchange\nn: 3\ninputs: [attack]", "3:9: inputs: n = 3 generals need one each"),
@@ -720,16 +759,20 @@ _params = st.dictionaries(
 )
 
 
+#: n and m of protocols that are played in one size, more or less.
+SIZES = {Protocol.TMR: (7, 1), Protocol.TWO_GENERALS: (2, 0)}
+
+
 @st.composite
 def _fields(draw: st.DrawFn) -> dict[str, Any]:
     protocol = draw(st.sampled_from(list(Protocol)))
-    n = draw(st.integers(2, 9))
+    n = draw(st.integers(2, 9)) if protocol not in SIZES else SIZES[protocol][0]
     values = draw(st.one_of(st.just("numbers"), st.lists(_scalars, min_size=2, unique=True)))
     value = st.floats(-1e9, 1e9) if values == "numbers" else st.sampled_from(values)
     fields: dict[str, Any] = {
         "protocol": protocol.value,
         "n": n,
-        "m": draw(st.integers(0, min(n - 1, 3))),
+        "m": draw(st.integers(0, min(n - 1, 3))) if protocol not in SIZES else SIZES[protocol][1],
         "values": values,
         "default": draw(value),
         "seed": draw(st.integers(0, 2**63 - 1)),
@@ -742,8 +785,12 @@ def _fields(draw: st.DrawFn) -> dict[str, Any]:
         ]
         + [{"general": n - 1, "strategy": "flip"}],
     }
+    if protocol is Protocol.TWO_GENERALS:
+        fields["messages"] = draw(st.integers(1, 9))
     if protocol.has_commander:
-        fields |= {"commander": draw(st.integers(0, n - 1)), "order": draw(value)}
+        fields["order"] = draw(value)
+        if protocol not in SIZES:
+            fields["commander"] = draw(st.integers(0, n - 1))
         fields["expect"]["tallies"] = {0: {draw(value): 1}}
     else:
         fields["inputs"] = draw(st.lists(value, min_size=n, max_size=n))
@@ -789,7 +836,7 @@ def test_traitors_who_lie_almost_alike_stay_apart() -> None:
 
 def test_a_resolved_scenario_says_every_field_that_its_protocol_has() -> None:
     fields = YAML(typ="safe", pure=True).load(parse(ORAL, "story").resolved_yaml())
-    foreign = {"over", "combiner", "inputs", "teaches"}
+    foreign = {"over", "combiner", "inputs", "teaches", "messages"}
     assert set(fields) == set(Scenario.model_fields) - foreign
     assert fields["delta"] == "500ms"
 
