@@ -513,6 +513,6 @@ def test_the_tree_of_an_accountable_run_is_drawn_of_what_its_frames_say(tmp_path
         play("oral", 4, 1, {3: "flip"}, accountable=is_asked, out=tmp_path / str(is_asked))
         for is_asked in (False, True)
     )
-    drawn = [said("tree", result.path, "--general", 1)[1] for result in (plain, accountable)]
+    drawn = [said("tree", result.path, 1)[1] for result in (plain, accountable)]
     assert "attack" in drawn[0]
     assert drawn[0] == drawn[1]
