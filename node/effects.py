@@ -37,6 +37,7 @@ class Reason(StrEnum):
     SELF_IN_CHAIN = "self_in_chain"
     NOT_SENDER = "not_sender"
     BAD_SIGNATURE = "bad_signature"
+    BAD_PROOF = "bad_proof"
 
 
 class Send(msgspec.Struct, frozen=True, tag="send"):

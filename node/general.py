@@ -447,9 +447,8 @@ class General:
         """A body whose orders bear every signature that this general can give."""
         if not isinstance(body, Signed):
             return body
-        return Signed(
-            tuple(self.chains.complete(order, instance, self._keys) for order in body.orders)
-        )
+        orders = (self.chains.complete(order, instance, self._keys) for order in body.orders)
+        return msgspec.structs.replace(body, orders=tuple(orders))
 
     def _refuse(self, sender: GeneralId, reason: Reason, rule: str) -> list[Action]:
         self.refusals[sender, reason] += 1

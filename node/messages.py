@@ -42,9 +42,14 @@ class SignedOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
-    """Signed orders, at most two from a loyal general (Dolev and Strong 1983)."""
+    """Signed orders, at most two from a loyal general (Dolev and Strong 1983).
+
+    `proof`: two orders under the commander's signature alone, of different value, from who has just
+    found him out; else nothing. It is no message of the paper's, and no rule counts it as an order.
+    """
 
     orders: tuple[SignedOrder, ...]
+    proof: tuple[SignedOrder, ...] = ()
 
 
 #: What one instance of a lockstep protocol says to one receiver in one round.

@@ -190,10 +190,10 @@ class _Replay:
     def _is_as(self, body: Body, owed: Body, instance: int) -> bool:
         if not (isinstance(body, Signed) and isinstance(owed, Signed)):
             return body == owed
-        return len(body.orders) == len(owed.orders) and all(
-            self._is_signed_as(one, other, instance)
-            for one, other in zip(body.orders, owed.orders, strict=True)
-        )
+        if len(body.orders) != len(owed.orders) or body.proof != owed.proof:
+            return False
+        pairs = zip(body.orders, owed.orders, strict=True)
+        return all(self._is_signed_as(one, other, instance) for one, other in pairs)
 
     def _is_signed_as(self, order: SignedOrder, owed: SignedOrder, instance: int) -> bool:
         return (

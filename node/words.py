@@ -27,9 +27,11 @@ def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
             return "nothing to say"
         case Oral():
             return _oral_text(body, brief.domain, values_in_frame(brief, round))
-        case Signed(orders):
+        case Signed(orders, proof):
             texts = [safe(str(order)) for order in orders[:SPELT_MAX]]
-            return _listed(texts, len(orders), "orders")
+            told = _listed(texts, len(orders), "orders") or "nothing to say"
+            proven = ", ".join(safe(str(order)) for order in proof[:2])
+            return f"{told}; proof: {proven}" if proof else told
         case Bundle(parts):
             spelt = enumerate(parts[:SPELT_MAX])
             texts = [f"{i}: {body_text(part, brief, round)}" for i, part in spelt]

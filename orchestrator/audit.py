@@ -388,7 +388,7 @@ def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
         parts = ((brief.commander or 0, frame.body),)
     for instance, body in parts:
         if isinstance(body, Signed):
-            yield from ((instance, order) for order in body.orders)
+            yield from ((instance, order) for order in (*body.orders, *body.proof))
 
 
 def _ledger(record: Record) -> tuple[LedgerLine, ...]:

@@ -63,6 +63,7 @@ def verdict_fields(result: Result) -> dict[str, Any]:
         "frames_by_round": [frames for _, frames, _ in ledger.values()],
         "bytes": sum(size for _, _, size in ledger.values()),
         "refused": result.transcript.refusals(),
+        "proofs": {str(g): count for g, count in sorted(result.audit.proofs.items())},
         "audit": _standing(result.audit),
         "reputes": {str(g): one.indication.value for g, one in result.reputes.items()},
         "seconds": round(result.seconds, 6),
