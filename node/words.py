@@ -29,9 +29,11 @@ def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
             return _oral_text(body, brief.domain, values_in_frame(brief, round))
         case Signed(orders, proof):
             texts = [safe(str(order)) for order in orders[:SPELT_MAX]]
-            told = _listed(texts, len(orders), "orders") or "nothing to say"
+            told = _listed(texts, len(orders), "orders")
+            if not proof:
+                return told
             proven = ", ".join(safe(str(order)) for order in proof[:2])
-            return f"{told}; proof: {proven}" if proof else told
+            return f"{told or 'nothing to say'}; proof: {proven}"
         case Bundle(parts):
             spelt = enumerate(parts[:SPELT_MAX])
             texts = [f"{i}: {body_text(part, brief, round)}" for i, part in spelt]
