@@ -13,7 +13,9 @@ from typing import Any, Final
 import click
 
 from orchestrator.cli.accuracy import accuracy
+from orchestrator.cli.chances import losses, odds
 from orchestrator.cli.compose import compose
+from orchestrator.cli.costs import compare, plot
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
@@ -74,6 +76,10 @@ for command in (
     images,
     compose,
     down,
+    compare,
+    plot,
+    losses,
+    odds,
 ):
     byzantine.add_command(command)
 

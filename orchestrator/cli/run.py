@@ -93,7 +93,7 @@ def run(
     played: list[Result | Failure] = []
     codes: list[ExitCode] = []
     chosen = _chosen(scenario, options, (*settings, *_seeding(seed), *_forcing(options)))
-    with _backends(backend, base_port, keep, allow_remote, summons) as make:
+    with backends(backend, base_port, keep, allow_remote, summons) as make:
         for one in chosen:
             result, code = _play(one, make(), out)
             codes.append(code)
@@ -198,8 +198,12 @@ def _forcing(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _backends(
-    name: str, base_port: int | None, keep: bool, allow_remote: bool, summons: Path | None
+def backends(
+    name: str,
+    base_port: int | None = None,
+    keep: bool = False,
+    allow_remote: bool = False,
+    summons: Path | None = None,
 ) -> Iterator[Callable[[], Backend]]:
     """Makes a backend a run; what they share, such as the fork server, ends with the context."""
     if summons is not None:
