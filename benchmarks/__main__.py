@@ -22,6 +22,7 @@ NAMES = (
     "simulated_hundred",
     "oral_arithmetic",
     "signed_limit",
+    "audits",
     "peers_alone",
 )
 

@@ -140,7 +140,7 @@ class Chains:
 
     def are_known(self, signers: tuple[GeneralId, ...]) -> bool:
         """Whether there are signers, and the key of each is in the roster."""
-        return bool(signers) and all(general in self._publics for general in signers)
+        return bool(signers) and all(map(self._publics.__contains__, signers))
 
     def links(self, order: SignedOrder, instance: int) -> Iterator[Link]:
         """The chain, signature by signature; all its signers must be known."""

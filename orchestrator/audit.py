@@ -9,13 +9,14 @@ journal and closed under his signature is false, and is no damage: he may write 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from node import wire
-from node.authenticators import claim_of, frame_in, framed, vouched_bytes
+from node.authenticators import claim_of, frame_bytes, framed, vouched_bytes
 from node.control import Roster, run_id
 from node.journal import Accused, Entry, Heard, LedgerLine, Said, Turned
 from node.messages import Body, Bundle, Frame, Signed, SignedOrder, Vouched
@@ -121,15 +122,15 @@ def audit(
 ) -> Audit:
     """Looks at everything. `fingerprint`: the roster's, where it was learnt by another way."""
     found = Audit(exhibits.roster.fingerprint())
-    written = _written(exhibits.scenario)
+    story = written(exhibits.scenario)
     found.findings += _roster_findings(exhibits.roster, fingerprint)
-    found.findings += _binding_findings(exhibits, written)
+    found.findings += _binding_findings(exhibits, story)
     publics = exhibits.roster.signing_publics()
     found.hands = {general: Hand(public) for general, public in sorted(publics.items())}
     records = {g: exhibits.transcript.records.get(g) for g in found.hands}
     book = _Signatures(exhibits.run, publics)
     book.settle(check, [record for record in records.values() if record is not None])
-    found.traitors = _traitors(written)
+    found.traitors = _traitors(story)
     for general, record in records.items():
         if record is not None and any(isinstance(e, Turned) and e.strategy for e in record.entries):
             found.traitors |= {general}
@@ -142,9 +143,9 @@ def journal_name(general: GeneralId) -> str:
     return f"general-{general}.journal"
 
 
-def _traitors(written: Any) -> frozenset[GeneralId]:
+def _traitors(story: Any) -> frozenset[GeneralId]:
     """Whom a resolved scenario names a traitor."""
-    entries = written.get("traitors") if isinstance(written, dict) else None
+    entries = story.get("traitors") if isinstance(story, dict) else None
     named: set[GeneralId] = set()
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):
@@ -154,7 +155,8 @@ def _traitors(written: Any) -> frozenset[GeneralId]:
     return frozenset(named)
 
 
-def _written(scenario: bytes) -> Any:
+@lru_cache(maxsize=8)
+def written(scenario: bytes) -> Any:
     """The scenario as text says it: to verify a run, no strategy of its user's is loaded."""
     problems = Problems()
     text = decoded(scenario, "scenario.yaml", problems)
@@ -175,15 +177,15 @@ def _roster_findings(roster: Roster, fingerprint: bytes | None) -> Iterator[Find
             yield Finding("roster.json", None, f"general {entry.general} shares his key")
 
 
-def _binding_findings(exhibits: Exhibits, written: Any) -> Iterator[Finding]:
+def _binding_findings(exhibits: Exhibits, story: Any) -> Iterator[Finding]:
     if run_id(exhibits.roster, exhibits.scenario, exhibits.nonce) != exhibits.run:
         kind = "the run id does not commit to this roster, scenario and nonce"
         yield Finding("run.json", None, kind)
-    if not isinstance(written, dict):
+    if not isinstance(story, dict):
         yield Finding("scenario.yaml", None, "this is no scenario")
         return
     for claim, name in _CLAIMS.items():
-        if claim in exhibits.claims and exhibits.claims[claim] != written.get(name):
+        if claim in exhibits.claims and exhibits.claims[claim] != story.get(name):
             yield Finding("run.json", None, f"{claim} is not what scenario.yaml says")
 
 
@@ -197,6 +199,10 @@ class _Chain:
         self.is_good = False
 
 
+#: Gives claims as it goes, and in the end the chains that were asked for.
+_Found: TypeAlias = Generator[Claim, None, list[_Chain]]
+
+
 class _Signatures:
     """Every signed order of all journals: each distinct signature is checked once."""
 
@@ -208,6 +214,8 @@ class _Signatures:
         #: Of each digest, the signer, and the first order that bore his signature there.
         self._bearers: dict[bytes, tuple[GeneralId, int, SignedOrder]] = {}
         self._good: set[bytes] = set()
+        #: What each frame holds, by its bytes and the commander whose instance it is.
+        self._frames: dict[tuple[str, GeneralId | None, bytes], list[_Chain]] = {}
         #: By general and line, the chains of that entry, and the key of the authenticator heard.
         self._chains: dict[tuple[GeneralId, int], list[_Chain]] = {}
         self._vouched: dict[tuple[GeneralId, int], bytes] = {}
@@ -249,18 +257,43 @@ class _Signatures:
         if record.opened is None:
             return
         brief = record.opened.brief
-        protocol = brief.over or brief.protocol
+        for line, entry in enumerate(record.entries, start=1):
+            match entry:
+                case Heard() if brief.accountable:
+                    yield from self._authenticator(record.general, line, entry)
+                    chains = yield from self._in_frame(frame_bytes(entry.data), brief)
+                case Heard(data=data) | Said(data=data):
+                    chains = yield from self._in_frame(data, brief)
+                case Accused(instance=instance, proof=proof):
+                    orders = ((instance, order) for order in proof)
+                    chains = yield from self._of_orders(orders, brief)
+                case _:
+                    continue
+            if chains:
+                self._chains[record.general, line] = chains
+
+    def _in_frame(self, data: bytes, brief: Brief) -> _Found:
+        """A frame is read once, however many heard it: whoever said it wrote the same bytes."""
+        key = _protocol(brief), brief.commander, data
+        if key not in self._frames:
+            frame = wire.decode(data)
+            orders = _orders_of(frame, brief) if isinstance(frame, Frame) else iter(())
+            self._frames[key] = yield from self._of_orders(orders, brief)
+        return self._frames[key]
+
+    def _of_orders(self, orders: Iterator[tuple[int, SignedOrder]], brief: Brief) -> _Found:
+        protocol = _protocol(brief)
         if protocol not in self._verifiers:
             self._verifiers[protocol] = Chains(self._run, protocol, self._publics)
-        for line, entry in enumerate(record.entries, start=1):
-            if brief.accountable and isinstance(entry, Heard):
-                yield from self._authenticator(record.general, line, entry)
-            for instance, order in _orders(entry, brief):
-                key = protocol, instance, order
-                if key not in self._known:
-                    self._known[key] = self._chain(self._verifiers[protocol], instance, order)
-                    yield from self._news(self._known[key])
-                self._chains.setdefault((record.general, line), []).append(self._known[key])
+        chains = []
+        for instance, order in orders:
+            key = protocol, instance, order
+            chain = self._known.get(key)
+            if chain is None:
+                chain = self._known[key] = self._chain(self._verifiers[protocol], instance, order)
+                yield from self._news(chain)
+            chains.append(chain)
+        return chains
 
     def _authenticator(self, general: GeneralId, line: int, heard: Heard) -> Iterator[Claim]:
         """What a frame's sender vouches for; where he cannot be known, nothing."""
@@ -367,17 +400,8 @@ def _proves(entry: Accused, chains: list[_Chain]) -> bool:
     )
 
 
-def _orders(entry: Entry, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
-    """The signed orders of an entry, with the instance that each belongs to."""
-    match entry:
-        case Heard(data=data) | Said(data=data):
-            frame = frame_in(data)
-            if frame is not None:
-                yield from _orders_of(frame, brief)
-        case Accused(instance=instance, proof=proof):
-            yield from ((instance, order) for order in proof)
-        case _:
-            pass
+def _protocol(brief: Brief) -> str:
+    return brief.over or brief.protocol
 
 
 def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:

@@ -9,7 +9,7 @@ signed commits to the roster, the scenario and a nonce, which the evidence bring
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -22,10 +22,9 @@ from node.orders import GeneralId
 from node.replay import Deviation, deviation
 from node.rounds import Rounds
 from node.signatures import Chains, Claim, verify
+from orchestrator.audit import written
 from orchestrator.casting import brief_of
 from orchestrator.scenario import Scenario, ScenarioError, from_fields
-from orchestrator.scenario.document import decoded, from_yaml
-from orchestrator.scenario.problems import Problems
 from orchestrator.transcript import Record, read
 
 FORMAT = 1
@@ -241,14 +240,10 @@ def _closed(culprit: GeneralId, journal: bytes, case: Case) -> Record:
 def _loyal(scenario: bytes) -> Scenario:
     """What a scenario tells loyal generals: who betrays, and what is expected, is left out, so that
     no strategy of its user's is loaded."""
-    problems = Problems()
-    text = decoded(scenario, "scenario.yaml", problems)
-    root = None if text is None else from_yaml(text, "scenario.yaml", problems)
-    problems.raise_any()
-    written: Any = root.plain() if root else None
-    if not isinstance(written, dict):
-        written = {}
-    fields = {k: v for k, v in written.items() if k not in ("traitors", "expect")}
+    story = written(scenario)
+    if not isinstance(story, dict):
+        story = {}
+    fields = {k: v for k, v in story.items() if k not in ("traitors", "expect")}
     return from_fields(fields, "scenario.yaml")
 
 
