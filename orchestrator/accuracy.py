@@ -21,7 +21,7 @@ from node.traitors import STRATEGIES
 from orchestrator.accountability import Indication
 from orchestrator.backends.simulation import Simulation
 from orchestrator.results import Result
-from orchestrator.scenario import from_fields
+from orchestrator.scenario import Scenario, from_fields
 from orchestrator.trial import play
 
 #: Runs that one process plays before it reports.
@@ -80,12 +80,17 @@ def _batch(seed: int, numbers: range) -> Tally:
 
 def one_run(seed: int, number: int) -> Tally:
     """One drawn run and what its audit says."""
-    stage = _Watched()
     drawn = dict(drawn_fields(random.Random(f"{seed}/{number}")))
-    result = play(from_fields(drawn, "drawn"), stage)
+    return judged(from_fields(drawn, "drawn"), f"run {number} of seed {seed}")
+
+
+def judged(scenario: Scenario, name: str) -> Tally:
+    """One accountable run of a scenario and what its audit says; `name` is for what is wrong."""
+    stage = _Watched()
+    result = play(scenario, stage)
     tally = Tally(runs=1)
     for general in result.reputes:
-        _judge(tally, result, stage, general, f"run {number} of seed {seed}")
+        _judge(tally, result, stage, general, name)
     return tally
 
 

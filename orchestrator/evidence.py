@@ -19,6 +19,7 @@ from node.control import Roster, run_id
 from node.general import loyal_machine
 from node.messages import Frame, SignedOrder, Vouched
 from node.orders import GeneralId
+from node.protocols.reliable_broadcast import ReliableBroadcast
 from node.replay import Deviation, deviation
 from node.rounds import Rounds
 from node.signatures import Chains, Claim, verify
@@ -30,6 +31,10 @@ from orchestrator.transcript import Record, read
 FORMAT = 1
 #: No evidence file is larger, in bytes.
 EVIDENCE_BYTES_MAX = 1 << 28
+
+
+#: Machines that nothing reaches but what a journal holds.
+_RUN_AGAIN = (Rounds, ReliableBroadcast)
 
 
 class TwoOrders(msgspec.Struct, frozen=True, tag_field="kind", tag="two-orders"):
@@ -97,7 +102,7 @@ class Case:
     def deviation(self, record: Record) -> Deviation | None:
         """Where a journal, closed by its general, is not a loyal general's.
 
-        None too where the protocol is no lockstep one: only those are run again.
+        None too where the protocol is none of those that are run again.
         """
         if record.damage:
             damage = record.damage[0]
@@ -108,7 +113,7 @@ class Case:
             # Which rounds halted is the laboratory's doing, and said nowhere else.
             brief = msgspec.structs.replace(brief, barriers=record.opened.brief.barriers)
         machine = loyal_machine(general, brief, self.chains)
-        if not isinstance(machine, Rounds):
+        if not isinstance(machine, _RUN_AGAIN):
             return None
         opener = Opener(
             general,
@@ -238,12 +243,12 @@ def _closed(culprit: GeneralId, journal: bytes, case: Case) -> Record:
 
 
 def _loyal(scenario: bytes) -> Scenario:
-    """What a scenario tells loyal generals: who betrays, and what is expected, is left out, so that
-    no strategy of its user's is loaded."""
+    """What a scenario tells loyal generals. Who betrays, what befalls whom and what is expected is
+    left out, so that no strategy of its user's is loaded."""
     story = written(scenario)
     if not isinstance(story, dict):
         story = {}
-    fields = {k: v for k, v in story.items() if k not in ("traitors", "expect")}
+    fields = {k: v for k, v in story.items() if k not in ("traitors", "chaos", "expect")}
     return from_fields(fields, "scenario.yaml")
 
 

@@ -23,12 +23,16 @@ from node.messages import Frame, Oral, Vouched
 from node.orders import GeneralId
 from orchestrator.__main__ import byzantine
 from orchestrator.accountability import Indication, Repute, reputes
-from orchestrator.accuracy import Tally, drawn_fields, one_run
+from orchestrator.accuracy import Tally, drawn_fields, judged, one_run
 from orchestrator.audit import Exhibits, audit
+from orchestrator.cli import scenarios
 from orchestrator.evidence import Deviates, Evidence, Refuted, TwoLogs, TwoOrders, check
 from orchestrator.results import Result
 from orchestrator.rundir import machine_version
+from orchestrator.scenario import Expect
 from orchestrator.transcript import Transcript, read
+from tests import attackers
+from tests.attackers import named
 from tests.stage import A, R, a, play, refused
 from tests.unit.test_audit_and_rundir import signer_of
 
@@ -516,3 +520,57 @@ def test_the_tree_of_an_accountable_run_is_drawn_of_what_its_frames_say(tmp_path
     drawn = [said("tree", result.path, 1)[1] for result in (plain, accountable)]
     assert "attack" in drawn[0]
     assert drawn[0] == drawn[1]
+
+
+# Every attack and every story there is.
+
+ORAL_ATTACKS = (
+    named(attackers.Twice),
+    named(attackers.OralBytes, values="ff"),
+    named(attackers.OralBytes, values=""),
+    named(attackers.OtherRounds, rounds=[3, 0, 1]),
+)
+SIGNED_ATTACKS = (
+    named(attackers.RawOrder, token='"retreat"', signers=[0, 3], signatures=2),
+    {**named(attackers.Malleable), "when": {"rounds": [2]}},
+    named(attackers.Misplaced, what="protocol", value=R),
+    named(attackers.Forwarder, late_ms=1),
+    named(attackers.BogusFlood, round=2, signers=[0, 3], chains=50),
+    named(attackers.Framer),
+)
+
+
+@pytest.mark.parametrize("conceals", [False, True])
+@pytest.mark.parametrize(
+    ("protocol", "attack"),
+    [("oral", one) for one in ORAL_ATTACKS] + [("signed", one) for one in SIGNED_ATTACKS],
+    ids=lambda one: one if isinstance(one, str) else one["strategy"].rpartition(":")[2],
+)
+def test_an_attacker_is_exposed_whatever_he_sends(
+    protocol: str, attack: dict[str, Any], conceals: bool
+) -> None:
+    result = play(protocol, 4, 2, {3: {**attack, "conceals": conceals}}, accountable=True)
+    assert indications(result.reputes) == [TRUSTED, TRUSTED, TRUSTED, EXPOSED]
+    assert result.audit.findings == []
+    for held, shown in result.reputes[3].evidence:
+        again = msgspec.json.decode(msgspec.json.encode(held), type=Evidence)
+        assert check(again, result.mustered.roster, MACHINE) == shown
+
+
+STORIES = [
+    name
+    for name, path in scenarios.shipped()
+    if not name.startswith("exit-codes") and "\nchaos:" not in path.read_text()
+]
+
+
+@pytest.mark.parametrize("conceals", [False, True])
+@pytest.mark.parametrize("name", STORIES)
+def test_the_audit_of_every_shipped_story_is_accurate_and_complete(
+    name: str, conceals: bool
+) -> None:
+    story = scenarios.load(name)
+    traitors = [one.model_copy(update={"conceals": conceals}) for one in story.traitors]
+    changes = {"accountable": True, "traitors": tuple(traitors), "expect": Expect()}
+    played = story.model_copy(update=changes)
+    assert judged(played, name).wrong == []
