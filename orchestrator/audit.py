@@ -192,6 +192,8 @@ def _binding_findings(exhibits: Exhibits, story: Any) -> Iterator[Finding]:
 class _Chain:
     """A signed order, once for all the times that it was heard or said, with its links."""
 
+    __slots__ = ("is_good", "links", "order")
+
     def __init__(self, order: SignedOrder, links: tuple[Link, ...] | None) -> None:
         self.order = order
         #: None where nobody can check it: a signer or an instance that there is not.
@@ -211,7 +213,7 @@ class _Signatures:
         self._publics = publics
         self._verifiers: dict[str, Chains] = {}
         self._known: dict[tuple[str, int, SignedOrder], _Chain] = {}
-        #: Of each digest, the signer, and the first order that bore his signature there.
+        #: Of each signature's key, the signer, and the first order that bore his signature there.
         self._bearers: dict[bytes, tuple[GeneralId, int, SignedOrder]] = {}
         self._good: set[bytes] = set()
         #: What each frame holds, by its bytes and the commander whose instance it is.
@@ -227,10 +229,10 @@ class _Signatures:
         answers = check(claim for record in records for claim in self._claims(record))
         answered = zip(list(answers), self._asked, strict=True)
         self._good = {key for is_good, key in answered if is_good}
+        good = self._good
         for chain in self._known.values():
-            chain.is_good = chain.links is not None and all(
-                link.digest in self._good for link in chain.links
-            )
+            if chain.links is not None:
+                chain.is_good = good.issuperset([link.key for link in chain.links])
 
     def is_vouched(self, general: GeneralId, line: int) -> bool | None:
         """Whether the authenticator that was heard there is good; None where none was to be."""
@@ -244,8 +246,8 @@ class _Signatures:
         """Who signed what."""
         found.signatures = len(self._good)
         found.authenticators = len(self._good - self._bearers.keys())
-        for digest in (digest for digest in self._bearers if digest in self._good):
-            signer, length, order = self._bearers[digest]
+        for key in (key for key in self._bearers if key in self._good):
+            signer, length, order = self._bearers[key]
             hand = found.hands[signer]
             hand.signed += 1
             if len(hand.orders) < SPELT_MAX:
@@ -318,9 +320,9 @@ class _Signatures:
 
     def _news(self, chain: _Chain) -> Iterator[Claim]:
         for length, link in enumerate(chain.links or (), start=1):
-            if link.digest not in self._bearers:
-                self._bearers[link.digest] = (link.signer, length, chain.order)
-                self._asked[link.digest] = None
+            if link.key not in self._bearers:
+                self._bearers[link.key] = (link.signer, length, chain.order)
+                self._asked[link.key] = None
                 yield link.claim
 
 
@@ -367,11 +369,12 @@ class _Examination:
                 kind = f"the proof against general {entry.culprit} proves nothing"
                 self._blame(line, kind, is_own=is_own)
             return
-        for chain in chains:
-            self._found.verified += chain.is_good
-            self._found.uncheckable += chain.links is None
-            self._found.refused += chain.links is not None and not chain.is_good
-        bad = sum(not chain.is_good for chain in chains)
+        good = sum([chain.is_good for chain in chains])
+        uncheckable = sum([chain.links is None for chain in chains])
+        bad = len(chains) - good
+        self._found.verified += good
+        self._found.uncheckable += uncheckable
+        self._found.refused += bad - uncheckable
         if bad and isinstance(entry, Said) and not self._is_traitor:
             kind = f"a loyal general sent signed orders that do not verify: {bad}"
             self._blame(line, kind, is_own=is_own)
