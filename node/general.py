@@ -175,16 +175,17 @@ class General:
         return self._halted or decided
 
     def start(self, at_s: float) -> list[Action]:
-        own_s = self._read_clock(at_s)
-        self.journal.append(Began(own_s))
-        self._opening = Started(own_s)
+        """The start barrier opens at `at_s`: a moment that everyone looks for on his own clock."""
+        self._read_clock(at_s)
+        self.journal.append(Began(at_s))
+        self._opening = Started(at_s)
         return self._act(self._opening)
 
     def resume(self, round: int, at_s: float) -> list[Action]:
         """The barrier before a round opened, which this general may be halting at."""
-        own_s = self._read_clock(at_s)
-        self.journal.append(WentOn(round, own_s))
-        self._opening = Resumed(round, own_s)
+        self._read_clock(at_s)
+        self.journal.append(WentOn(round, at_s))
+        self._opening = Resumed(round, at_s)
         return self._act(self._opening)
 
     def wake(self, name: str, at_s: float) -> list[Action]:

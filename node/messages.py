@@ -68,6 +68,10 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     parts: tuple[Body, ...]
 
 
+#: Every kind of message that the faults of a link can single out.
+KINDS = tuple(kind_of(body) for body in (Empty, Oral, Signed, Bundle))
+
+
 class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=0):
     """All that one general says to another in one round of one run."""
 

@@ -70,6 +70,8 @@ class Hand:
     entries: int = 0
     signed: int = 0
     orders: list[str] = field(default_factory=list)
+    #: What bears his good signature, and he never said: of a loyal general, somebody has his key.
+    unsaid: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -144,15 +146,22 @@ def journal_name(general: GeneralId) -> str:
 
 
 def _traitors(story: Any) -> frozenset[GeneralId]:
-    """Whom a resolved scenario names a traitor."""
-    entries = story.get("traitors") if isinstance(story, dict) else None
+    """Whom a resolved scenario names a traitor, from the start or for a while."""
+    entries = [*_listed(story, "traitors")]
+    for step in _listed(story, "chaos"):
+        entries.append(step.get("promote") if isinstance(step, dict) else None)
     named: set[GeneralId] = set()
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict):
-            several = entry.get("generals")
-            who = several if isinstance(several, list) else [entry.get("general")]
+    for entry in entries:
+        for name in ("generals", "general") if isinstance(entry, dict) else ():
+            several = entry.get(name)
+            who = several if isinstance(several, list) else [several]
             named.update(one for one in who if isinstance(one, int))
     return frozenset(named)
+
+
+def _listed(story: Any, field: str) -> list[Any]:
+    entries = story.get(field) if isinstance(story, dict) else None
+    return entries if isinstance(entries, list) else []
 
 
 @lru_cache(maxsize=8)
@@ -223,6 +232,8 @@ class _Signatures:
         self._vouched: dict[tuple[GeneralId, int], bytes] = {}
         #: The key of every claim there is, in the order in which they are checked.
         self._asked: dict[bytes, None] = {}
+        #: Of each general whose journal is closed, what he said under his own signature.
+        self._said: dict[GeneralId, set[bytes]] = {}
 
     def settle(self, check: Check, records: Iterable[Record]) -> None:
         """Reads every journal and checks whatever is signed in it."""
@@ -251,8 +262,10 @@ class _Signatures:
             hand = found.hands[signer]
             hand.signed += 1
             if len(hand.orders) < SPELT_MAX:
-                reach = SignedOrder(order.token, order.signers[:length], ())
-                hand.orders.append(safe(str(reach)))
+                hand.orders.append(_reach(order, length))
+            is_unsaid = signer in self._said and key not in self._said[signer]
+            if is_unsaid and len(hand.unsaid) < SPELT_MAX:
+                hand.unsaid.append(_reach(order, length))
 
     def _claims(self, record: Record) -> Iterator[Claim]:
         """What there is to check in a journal and was not met before."""
@@ -273,6 +286,10 @@ class _Signatures:
                     continue
             if chains:
                 self._chains[record.general, line] = chains
+                if isinstance(entry, Said) and record.closed is not None:
+                    links = [link for chain in chains for link in chain.links or ()]
+                    own = [link.key for link in links if link.signer == record.general]
+                    self._said.setdefault(record.general, set()).update(own)
 
     def _in_frame(self, data: bytes, brief: Brief) -> _Found:
         """A frame is read once, however many heard it: whoever said it wrote the same bytes."""
@@ -401,6 +418,11 @@ def _proves(entry: Accused, chains: list[_Chain]) -> bool:
     return first.token != second.token and all(
         chain.is_good and chain.order.signers == (entry.culprit,) for chain in chains
     )
+
+
+def _reach(order: SignedOrder, length: int) -> str:
+    """An order as far as so many signatures reach."""
+    return safe(str(SignedOrder(order.token, order.signers[:length], ())))
 
 
 def _protocol(brief: Brief) -> str:

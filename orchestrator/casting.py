@@ -65,6 +65,7 @@ def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
         value=scenario.input_of(general),
         delta_s=scenario.delta,
         accountable=scenario.accountable,
+        barriers=scenario.barriers,
         messages=scenario.messages or 0,
     )
 

@@ -20,6 +20,7 @@ from node.protocols import catalogue
 from node.words import safe
 from orchestrator.accountability import Indication, Repute
 from orchestrator.audit import Audit, Condition, Finding, Hand
+from orchestrator.chaos import Incident
 from orchestrator.expectation import unmet
 from orchestrator.results import Failure, Result
 from orchestrator.scenario import Outcome, Standing
@@ -54,6 +55,14 @@ def verdict_fields(result: Result) -> dict[str, Any]:
         "reasons": {name: p.reason for name, p in result.verdict.properties.items()},
         "why": result.verdict.sentence(),
         "faulty": list(result.verdict.faulty),
+        "charges": {str(g): why for g, why in sorted(result.verdict.charges.items())},
+        "assumptions": {
+            name: {"kept": one.is_kept, "why": one.why} for name, one in result.assumptions.items()
+        },
+        "chaos": [
+            {"step": one.text, "at_s": one.at_s, "inflicted": one.was_inflicted, "why": one.failed}
+            for one in result.incidents
+        ],
         "decisions": {str(g): _whole(value) for g, value in result.decisions.items()},
         "tallies": {
             str(g): {text(value): count for value, count in decided.tally}
@@ -137,6 +146,12 @@ def table(result: Result, console: Console) -> None:
         line = Text(f"  {name.upper() if name != 'termination' else name:<12}")
         line.append(f"{prop.status.value:<8}", style=_COLOURS[prop.status])
         _line(console, line.append(f" {safe_line(prop.reason)}"))
+    for name, assumption in result.assumptions.items():
+        if assumption.is_kept is False:
+            line = Text(f"  {name:<12}").append("broken", style="yellow")
+            _line(console, line.append(f"   {safe_line(assumption.why)}"))
+    for incident in result.incidents:
+        _line(console, _misfortune(incident))
     _line(console, Text(_cost(result)))
     _line(console, Text(audit_line(result.audit), style="red" if result.audit.findings else ""))
     if result.reputes:
@@ -217,6 +232,14 @@ _INDICATIONS = {
 #: Reasons that are shown of one general, and characters of each.
 _REASONS_MAX = 3
 _REASON_CHARACTERS_MAX = 300
+
+
+def _misfortune(incident: Incident) -> Text:
+    """One step of the timetable, and what came of it."""
+    line = Text(f"  chaos        {safe_line(incident.text)}")
+    if incident.failed is not None:
+        return line.append(f": not inflicted, {safe_line(incident.failed)}", style="red")
+    return line
 
 
 def audit_line(audit: Audit) -> str:

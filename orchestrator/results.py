@@ -9,9 +9,11 @@ from pathlib import Path
 from node.control import Decided
 from node.orders import Decision, GeneralId
 from orchestrator.accountability import Indication, Repute
+from orchestrator.assumptions import Assumption
 from orchestrator.audit import Audit
 from orchestrator.backends import Mustered
 from orchestrator.casting import Cast
+from orchestrator.chaos import Incident
 from orchestrator.scenario import Scenario
 from orchestrator.transcript import Transcript
 from orchestrator.verdict import Verdict
@@ -40,6 +42,8 @@ class Result:
     audit: Audit
     path: Path | None
     reputes: Mapping[GeneralId, Repute] = field(default_factory=dict)
+    assumptions: Mapping[str, Assumption] = field(default_factory=dict)
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def exposed(self) -> list[GeneralId]:
@@ -55,5 +59,5 @@ class Result:
     @property
     def seconds(self) -> float:
         """From the start barrier to the last loyal decision."""
-        loyal = (g for g in self.decided if g not in self.scenario.faulty)
+        loyal = (g for g in self.decided if g not in self.verdict.faulty)
         return max((self.decided[g].seconds for g in loyal), default=0.0)

@@ -13,9 +13,11 @@ from node.control import Decided
 from node.orders import GeneralId
 from orchestrator import report
 from orchestrator.accountability import reputes
+from orchestrator.assumptions import assumptions, harms
 from orchestrator.audit import Exhibits, audit, journal_name
 from orchestrator.backends import Backend, Mustered
 from orchestrator.casting import Cast, cast
+from orchestrator.chaos import Chaos
 from orchestrator.results import Result
 from orchestrator.rundir import RunDir, RunFile, machine_version, versions
 from orchestrator.scenario import Scenario
@@ -37,6 +39,8 @@ def play(
     Unplayable: its frames would be too large. BackendError: the generals could not be brought up.
     """
     parts = cast(scenario)
+    chaos = Chaos(scenario, parts, backend)
+    chaos.refuse_impossible()
     place = RunDir.create(out, scenario.name, scenario.seed) if out is not None else None
     if place is not None:
         place.write("scenario.yaml", parts.scenario)
@@ -47,14 +51,14 @@ def play(
         if place is not None:
             _write_muster(place, scenario, backend.name, mustered, started)
         progress("waiting for decisions")
-        decided = backend.command(lambda general: progress(f"general {general} decided"))
+        decided = backend.command(lambda general: progress(f"general {general} decided"), chaos)
         progress("collecting journals")
         journals = backend.collect()
     if place is not None:
         for general, data in journals.items():
             place.write(journal_name(general), data)
     progress("verifying every signature")
-    result = _judged(scenario, backend.name, parts, mustered, decided, journals, place)
+    result = _judged(scenario, backend.name, parts, chaos, mustered, decided, journals, place)
     if place is not None:
         _write_judgement(place, result)
     return result
@@ -64,6 +68,7 @@ def _judged(
     scenario: Scenario,
     backend: str,
     parts: Cast,
+    chaos: Chaos,
     mustered: Mustered,
     decided: Mapping[GeneralId, Decided],
     journals: Mapping[GeneralId, bytes],
@@ -72,14 +77,24 @@ def _judged(
     publics = mustered.roster.signing_publics()
     records = {g: read(g, data, mustered.run, publics[g]) for g, data in journals.items()}
     transcript = Transcript(records)
+    exhibits = Exhibits(mustered.roster, parts.scenario, mustered.run, mustered.nonce, transcript)
+    found = audit(exhibits)
+    brief, toll = parts.parts[0].brief, chaos.toll()
+    faulty = scenario.faulty | toll.ended.keys()
+    harmed = harms(transcript, faulty, toll.links, toll.struck)
+    assumed = assumptions(brief, found, faulty, harmed)
     case = Case(
-        brief=parts.parts[0].brief,
-        faulty=scenario.faulty,
+        brief=brief,
+        faulty=faulty,
         inputs={p.general: p.brief.value for p in parts.parts if p.brief.value is not None},
         decisions={general: one.value for general, one in decided.items()},
         unrecorded=frozenset(g for g in publics if g not in records or not records[g].closed),
+        charges={g: why for g, why in toll.ended.items() if g not in scenario.faulty},
+        struck=toll.struck,
+        harmed=frozenset(harm.link for harm in harmed),
+        unborne=chaos.unborne(),
+        forged=assumed["A4"].why if assumed["A4"].is_kept is False else None,
     )
-    exhibits = Exhibits(mustered.roster, parts.scenario, mustered.run, mustered.nonce, transcript)
     is_asked = scenario.accountable or scenario.expect.exposed is not None
     return Result(
         scenario=scenario,
@@ -89,9 +104,11 @@ def _judged(
         decided=decided,
         transcript=transcript,
         verdict=judge(case),
-        audit=audit(exhibits),
+        audit=found,
         reputes=reputes(exhibits, machine_version()) if is_asked else {},
         path=place.path if place else None,
+        assumptions=assumed,
+        incidents=tuple(chaos.incidents),
     )
 
 

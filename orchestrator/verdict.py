@@ -11,11 +11,24 @@ generals measured; of a majority, it is the loyal generals' value where they all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from node.orders import Brief, Combiner, Decision, Domain, GeneralId, Value
 from node.protocols import catalogue
+from orchestrator.assumptions import any_cover, smallest_covers
+from orchestrator.faults import Link
 from orchestrator.scenario import Outcome, Standing
+
+#: The gravest first.
+_GRAVITY = {
+    outcome: rank
+    for rank, outcome in enumerate(
+        (Outcome.VIOLATION, Outcome.OUT_OF_MODEL, Outcome.UNKNOWN, Outcome.PASS)
+    )
+}
+#: The smallest sets of generals at fault are searched up to this size: their number doubles with
+#: each more, and so many are beyond what anything here tolerates.
+COVER_MAX = 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,10 @@ class Verdict:
     faulty: tuple[GeneralId, ...]
     not_owed: str | None
     lost: tuple[GeneralId, ...] = ()
+    #: Why each of `faulty` counts as such, where he was no traitor from the start.
+    charges: Mapping[GeneralId, str] = field(default_factory=dict)
+    #: Faults that were to be borne and were not inflicted.
+    unborne: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
@@ -43,16 +60,23 @@ class Verdict:
         open_ = [f"{name.upper()}: {p.reason}" for name, p in self._with(Standing.UNKNOWN)]
         if broken:
             owed = f"not owed: {self.not_owed}" if self.not_owed else "owed, and broken"
+            owed += self._charged()
             if self.outcome is Outcome.UNKNOWN:
                 owed = f"owed or not, nobody knows: {_list(self.lost)} is lost, and may be faulty"
             return f"broken ({'; '.join(broken)}); {owed}"
         if self.lost and not open_:
             open_.append(f"the journal of {_list(self.lost)} is missing")
+        open_ += [f"not inflicted: {what}" for what in self.unborne]
         if open_:
             return f"unknown ({'; '.join(open_)})"
-        return "every promise held" + (
-            f", though not owed: {self.not_owed}" if self.not_owed else ""
-        )
+        if self.not_owed:
+            return f"every promise held, though not owed: {self.not_owed}{self._charged()}"
+        return f"every promise held{self._charged()}"
+
+    def _charged(self) -> str:
+        """Who is faulty without having been a traitor from the start."""
+        told = "; ".join(f"{general} {why}" for general, why in sorted(self.charges.items()))
+        return f" ({told})" if told else ""
 
     def _with(self, status: Standing) -> list[tuple[str, Property]]:
         return [(name, p) for name, p in self.properties.items() if p.status is status]
@@ -62,13 +86,23 @@ class Verdict:
 class Case:
     """What there is to judge. `decisions` lacks a general who is lost, and maps one to None who
     ended without deciding; `inputs` are the generals' own values, the commander's his order.
-    `unrecorded`: who handed in no journal, so that nobody can check what he did."""
+    `unrecorded`: who handed in no journal, so that nobody can check what he did.
+
+    `faulty` are traitors and those whom chaos ended, `charges` says why of the latter. `struck` are
+    whom it hit in passing, `harmed` the links on which something loyal went amiss: they are charged
+    to generals here. `unborne` is what was to be inflicted and was not, `forged` why a signature
+    proves nothing here."""
 
     brief: Brief
     faulty: frozenset[GeneralId]
     inputs: Mapping[GeneralId, Value]
     decisions: Mapping[GeneralId, Decision | None]
     unrecorded: frozenset[GeneralId] = frozenset()
+    charges: Mapping[GeneralId, str] = field(default_factory=dict)
+    struck: frozenset[GeneralId] = frozenset()
+    harmed: frozenset[Link] = frozenset()
+    unborne: tuple[str, ...] = ()
+    forged: str | None = None
 
     @property
     def loyal(self) -> tuple[GeneralId, ...]:
@@ -90,6 +124,39 @@ class Case:
 
 
 def judge(case: Case) -> Verdict:
+    """The gravest judgement of all readings of who was at fault: broken if broken under any."""
+    return min((_judged(reading) for reading in readings(case)), key=lambda v: _GRAVITY[v.outcome])
+
+
+def readings(case: Case) -> list[Case]:
+    """The case under each smallest set of generals that explains every link on which something
+    went amiss. Whom chaos struck is charged first, with all that his links did to him."""
+    links = _unexplained(case.harmed, case.faulty)
+    struck = {g for link in links for g in link if g in case.struck}
+    told = dict.fromkeys(struck, "was struck")
+    case = replace(case, faulty=case.faulty | struck, charges={**case.charges, **told})
+    links = _unexplained(links, case.faulty)
+    if not links:
+        return [case]
+    covers = smallest_covers(links, COVER_MAX) or [any_cover(links)]
+    return [_charged(case, links, cover) for cover in covers]
+
+
+def _unexplained(links: frozenset[Link], faulty: frozenset[GeneralId]) -> frozenset[Link]:
+    return frozenset(link for link in links if not faulty & set(link))
+
+
+def _charged(case: Case, links: frozenset[Link], cover: frozenset[GeneralId]) -> Case:
+    """The case where `cover` is to blame for what went amiss on the links."""
+    told: dict[GeneralId, str] = {}
+    for general in cover:
+        amiss = sorted(f"{a} -> {b}" for a, b in links if general in (a, b))
+        more = f" and {len(amiss) - 3} more" if len(amiss) > 3 else ""
+        told[general] = f"answers for {', '.join(amiss[:3])}{more}"
+    return replace(case, faulty=case.faulty | cover, charges={**case.charges, **told})
+
+
+def _judged(case: Case) -> Verdict:
     properties = _properties(case)
     not_owed = why_not_owed(case)
     lost = tuple(g for g in case.loyal if g in case.unrecorded or g not in case.decisions)
@@ -97,11 +164,12 @@ def judge(case: Case) -> Verdict:
         outcome = Outcome.OUT_OF_MODEL if not_owed else Outcome.VIOLATION
         if outcome is Outcome.VIOLATION and not _is_violation_without(lost, case):
             outcome = Outcome.UNKNOWN
-    elif lost or Standing.UNKNOWN in {p.status for p in properties.values()}:
+    elif lost or Standing.UNKNOWN in {p.status for p in properties.values()} or case.unborne:
         outcome = Outcome.UNKNOWN
     else:
         outcome = Outcome.PASS
-    return Verdict(outcome, properties, tuple(sorted(case.faulty)), not_owed, lost)
+    faulty = tuple(sorted(case.faulty))
+    return Verdict(outcome, properties, faulty, not_owed, lost, case.charges, case.unborne)
 
 
 def _is_violation_without(lost: tuple[GeneralId, ...], case: Case) -> bool:
@@ -120,6 +188,8 @@ def _is_any_broken(properties: Mapping[str, Property]) -> bool:
 
 def why_not_owed(case: Case) -> str | None:
     """Why the protocol promises nothing here: too many traitors, or too few generals."""
+    if case.forged is not None:
+        return f"A4 is broken: {case.forged}"
     return catalogue.why_not_owed(case.brief, case.faulty)
 
 

@@ -42,7 +42,7 @@ class Course(Protocol):
         """When it wants to be called next: seconds since the start, halts left out."""
 
     def at_time(self, elapsed_s: float) -> None:
-        """So much time has passed."""
+        """So much time has passed since the start, halts left out."""
 
     def end(self) -> None:
         """Nobody has anything left to do. What still lasts is to be healed now."""
@@ -105,6 +105,10 @@ class Backend(ABC):
     ) -> dict[GeneralId, Decided]:
         """Opens the barrier and waits for the decisions; who is silent beyond all deadlines is
         missing from the result."""
+
+    @abstractmethod
+    def elapsed_s(self) -> float:
+        """Seconds since the start, halts at barriers left out; 0 before it."""
 
     def why_not(self, fault: Fault) -> str | None:
         """Why this backend can never inflict such a fault; None where it can."""

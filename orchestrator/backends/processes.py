@@ -111,7 +111,9 @@ class Processes(Backend):
         #: Those who were started again, by general: mere onlookers under other keys.
         self._restarted: dict[GeneralId, Child] = {}
         self._orders = 0
+        #: When round 1 began, how long all have halted since, and since when they halt now.
         self._opened_s = self._halted_s = 0.0
+        self._standstill_s: float | None = None
 
     def muster(self, cast: Cast, logs: Path | None) -> Mustered:
         self._learn(cast)
@@ -140,6 +142,10 @@ class Processes(Backend):
         # Who stood still until now has all deadlines behind him.
         self._oversee(on_decided, told, time.monotonic() + self._silence_s)
         return self._decisions()
+
+    def elapsed_s(self) -> float:
+        now_s = time.monotonic() if self._standstill_s is None else self._standstill_s
+        return max(0.0, now_s - self._opened_s - self._halted_s) if self._opened_s else 0.0
 
     def inflict(self, fault: Fault) -> None:
         self._faults.append(fault)
@@ -320,7 +326,7 @@ class Processes(Backend):
                 until_s += self._open_barrier()
             now_s = time.monotonic()
             if now_s >= due_s:
-                self._course.at_time(now_s - self._opened_s - self._halted_s)
+                self._course.at_time(self.elapsed_s())
             elif not is_news and now_s >= until_s:
                 return
 
@@ -347,7 +353,7 @@ class Processes(Backend):
 
     def _open_barrier(self) -> float:
         """Lets happen what is to happen here, and all go on; how long that took, in seconds."""
-        halted_s = time.monotonic()
+        self._standstill_s = halted_s = time.monotonic()
         round = self._barriers[0]
         self._course.at_barrier(round)
         # Who was let go on only here has yet to come up.
@@ -355,6 +361,7 @@ class Processes(Backend):
         self._barriers.pop(0)
         at_s = time.monotonic() + self._notice_s
         self._hq.order_all(self._children, Resume(round, at_s))
+        self._standstill_s = None
         self._halted_s += at_s - halted_s
         return at_s - halted_s
 

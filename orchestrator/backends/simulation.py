@@ -119,6 +119,9 @@ class Simulation(Backend):
                 self._decided[general] = Decided(None, (), self._now_s - self._start_s)
         return dict(sorted(self._decided.items()))
 
+    def elapsed_s(self) -> float:
+        return self._now_s - self._start_s
+
     def inflict(self, fault: Fault) -> None:
         self._faults.append(fault)
         match fault:
@@ -256,8 +259,10 @@ class Simulation(Backend):
                     for receiver in to:
                         self._enter(self._now_s + LATENCY_S, _FRAME, receiver, (general, data))
                 case SetTimer(name, at_s):
-                    self._timers[general, name] = at_s
-                    self._enter(at_s, _TIMER, general, name)
+                    # A clock that runs ahead has timers that are overdue.
+                    due_s = max(at_s, self._now_s)
+                    self._timers[general, name] = due_s
+                    self._enter(due_s, _TIMER, general, name)
                 case CancelTimer(name):
                     self._timers.pop((general, name), None)
                 case Reach(milestone, number):

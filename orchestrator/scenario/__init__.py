@@ -23,7 +23,7 @@ from orchestrator.scenario.document import (
     from_yaml,
     with_setting,
 )
-from orchestrator.scenario.model import Expect, Scenario, Traitor, Trigger
+from orchestrator.scenario.model import Expect, Scenario, Traitor
 from orchestrator.scenario.problems import (
     Place,
     Problem,
@@ -34,6 +34,7 @@ from orchestrator.scenario.problems import (
     shown,
 )
 from orchestrator.scenario.terms import Outcome, Over, Protocol, Standing, slug
+from orchestrator.scenario.timetable import Trigger
 from orchestrator.scenario.written import json_schema, read
 
 __all__ = [

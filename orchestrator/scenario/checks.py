@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from node.control import Role
+from node.effects import Milestone
 from node.orders import (
     ATTACK,
     DOMAIN_VALUES_MAX,
@@ -28,6 +29,7 @@ from orchestrator.scenario.document import KEY, Path
 from orchestrator.scenario.model import Expect
 from orchestrator.scenario.problems import shown, suggestion
 from orchestrator.scenario.terms import NUMBERS, WITHOUT_M, Protocol
+from orchestrator.scenario.timetable import Step, named
 from orchestrator.scenario.written import Entry
 
 #: A run of more paper messages than this is played only by force.
@@ -301,6 +303,74 @@ def _triggers_at_generals(traitors: dict[Any, Entry], n: int) -> Iterator[Flaw]:
                 yield path, _no_general(general, n)
             elif entry.who() == (general,):
                 yield path, f"general {general} sends nothing to himself"
+
+
+# Chaos.
+
+
+@_check
+def _steps_name_generals(n: int, chaos: dict[Any, Step]) -> Iterator[Flaw]:
+    for key, step in chaos.items():
+        for general in named(step):
+            if general >= n:
+                yield ("chaos", key, step.verb), _no_general(general, n)
+        if step.at.what == "decided" and step.at.number >= n:
+            yield ("chaos", key, "at"), _no_general(step.at.number, n)
+
+
+@_check
+def _steps_name_rounds(rounds: int, chaos: dict[Any, Step]) -> Iterator[Flaw]:
+    for key, step in chaos.items():
+        if step.at.round is not None and step.at.round > rounds:
+            yield ("chaos", key, "at"), f"there is no {step.at}: the run has {rounds}"
+        for number in (step.links.rounds or ()) if step.links else ():
+            if number > rounds:
+                path = ("chaos", key, "links", "rounds")
+                yield path, f"there is no round {number}: the run has {rounds}"
+
+
+@_check
+def _steps_name_milestones(protocol: Protocol, chaos: dict[Any, Step]) -> Iterator[Flaw]:
+    for key, step in chaos.items():
+        if step.at.what in (Milestone.VIEW, Milestone.STABLE):
+            what = "views" if step.at.what == Milestone.VIEW else "checkpoints"
+            yield ("chaos", key, "at"), f"{protocol} has rounds, and no {what}"
+
+
+@_check
+def _partitions_part_all(n: int, chaos: dict[Any, Step]) -> Iterator[Flaw]:
+    for key, step in chaos.items():
+        if step.partition is None:
+            continue
+        path, placed = ("chaos", key, "partition"), [g for group in step.partition for g in group]
+        if len(step.partition) < 2:
+            yield path, "must name two groups or more"
+        for general in sorted({g for g in placed if placed.count(g) > 1}):
+            yield path, f"general {general} is in two groups"
+        missing = [str(g) for g in range(n) if g not in placed]
+        if missing:
+            some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            yield path, f"every general is in some group: {some} in none"
+
+
+@_check
+def _cuts_cut_something(chaos: dict[Any, Step]) -> Iterator[Flaw]:
+    for key, step in chaos.items():
+        if step.cut is not None and len({*step.cut.senders, *step.cut.receivers}) < 2:
+            yield ("chaos", key, "cut"), "nobody has a link to himself"
+
+
+@_check
+def _promotions_fit(chaos: dict[Any, Step], brief: Brief, rounds: int) -> Iterator[Flaw]:
+    for key, step in chaos.items():
+        if step.promote is None:
+            continue
+        for field, message in _misfit(step.promote.strategy, step.promote.params, brief):
+            yield ("chaos", key, "promote", field), message
+        for number in step.promote.when.rounds or ():
+            if number > rounds:
+                path = ("chaos", key, "promote", "when")
+                yield path, f"there is no round {number}: the run has {rounds}"
 
 
 def _who(traitors: dict[Any, Entry]) -> Iterator[tuple[Path, int]]:

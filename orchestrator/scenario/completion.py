@@ -38,6 +38,7 @@ def completed(fields: Known, written: frozenset[str]) -> Known:
         "delta": 0.5,
         "messages": None,
         "traitors": {},
+        "chaos": {},
         "coalition": True,
         "accountable": False,
         "force": False,
@@ -141,6 +142,7 @@ def scenario(known: Known, name: str) -> Scenario:
             "order": fitted(known["order"], domain),
             "inputs": _inputs(known["inputs"], known["n"], domain),
             "traitors": _traitors(known["traitors"]),
+            "chaos": tuple(known["chaos"].values()),
             "expect": _expect(known["expect"], domain),
         }
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StrictBool, StrictInt
+from pydantic import BaseModel, Field, PrivateAttr, StrictBool, StrictInt
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
@@ -34,32 +34,19 @@ from orchestrator.scenario.terms import (
     Name,
     OutcomeName,
     OverName,
-    ProbabilityOf,
     Protocol,
     ProtocolName,
     ReasonName,
-    RoundNumber,
     Scalar,
     StandingName,
     StrategyName,
     Text,
     duration,
 )
+from orchestrator.scenario.timetable import FROZEN, Step, Trigger, written_step
 
 #: Text that is written without quotation marks.
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-
-FROZEN = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
-
-
-class Trigger(BaseModel):
-    """When a traitor lies: always, but for what is narrowed here. He is loyal otherwise."""
-
-    model_config = FROZEN
-
-    rounds: Annotated[tuple[RoundNumber, ...], Field(min_length=1)] | None = None
-    to: Annotated[tuple[GeneralNumber, ...], Field(min_length=1)] | None = None
-    probability: ProbabilityOf | None = None
 
 
 class Traitor(BaseModel):
@@ -119,6 +106,7 @@ class Scenario(BaseModel):
     delta: DeltaS
     seed: Count
     traitors: tuple[Traitor, ...] = ()
+    chaos: tuple[Step, ...] = ()
     coalition: StrictBool = True
     accountable: StrictBool = False
     force: StrictBool = False
@@ -158,6 +146,13 @@ class Scenario(BaseModel):
     def rounds(self) -> int:
         return rounds(self.protocol, self.m, self.messages)
 
+    @property
+    def barriers(self) -> tuple[int, ...]:
+        """The rounds that the timetable names: each opens at a barrier, as the first one does."""
+        moments = [moment for step in self.chaos for moment in (step.at, step.until) if moment]
+        named = {moment.round for moment in moments if moment.round is not None}
+        return tuple(sorted(r for r in named if 1 < r <= self.rounds))
+
     def input_of(self, general: GeneralId) -> Value | None:
         """A general's own order or reading, or None where he has none."""
         if self.inputs is not None:
@@ -174,6 +169,10 @@ class Scenario(BaseModel):
         fields["delta"] = duration(self.delta)
         fields["expect"] = _given(fields["expect"])
         fields["traitors"] = _grouped(self.traitors)
+        # Where nothing befalls anyone, nothing is said of it.
+        del fields["chaos"]
+        if self.chaos:
+            fields["chaos"] = [written_step(step) for step in self.chaos]
         yaml = YAML(typ="rt", pure=True)
         yaml.default_flow_style = None
         yaml.allow_unicode = True

@@ -128,16 +128,20 @@ def read_value(value: Any) -> Value:
 
 
 def _duration_s(value: Any) -> float:
-    """Seconds, from a number of them or from text like `500ms` and `2s`."""
+    return span_s(value, "a duration such as 500ms, 2s or 0.5", DELTA_S_MIN, DELTA_S_MAX)
+
+
+def span_s(value: Any, wanted: str, low_s: float, high_s: float) -> float:
+    """Seconds, from a number of them or from text like `500ms` and `2s`, within the two bounds."""
     seconds = math.nan
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value) if abs(value) < 1e9 else math.inf
     elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         seconds = float(match[1]) / (1000 if match[2] == "ms" else 1)
     if math.isnan(seconds):
-        raise wrong(f"must be a duration such as 500ms, 2s or 0.5, not {shown(value)}")
-    if not DELTA_S_MIN <= seconds <= DELTA_S_MAX:
-        raise wrong(f"must be from 1ms to 60s, not {shown(value)}")
+        raise wrong(f"must be {wanted}, not {shown(value)}")
+    if not low_s <= seconds <= high_s:
+        raise wrong(f"must be from {duration(low_s)} to {high_s:g}s, not {shown(value)}")
     return seconds
 
 

@@ -24,7 +24,7 @@ from pydantic.functional_validators import WrapValidator, model_validator
 from typing_extensions import TypedDict
 
 from orchestrator.scenario.document import KEY, Node, Path, Unreadable
-from orchestrator.scenario.model import FROZEN, Expect, Trigger
+from orchestrator.scenario.model import Expect
 from orchestrator.scenario.problems import PROBLEMS_MAX, Problems, dotted, shown, suggestion
 from orchestrator.scenario.terms import (
     GENERALS_MAX,
@@ -45,6 +45,7 @@ from orchestrator.scenario.terms import (
     read_value,
     wrong,
 )
+from orchestrator.scenario.timetable import CUT, FROZEN, Step, Trigger, fields_at
 
 #: JSON has no numbers for keys.
 _GENERAL_KEYS = {"pattern": "^[0-9]+$"}
@@ -94,10 +95,6 @@ def _about(text: str) -> Any:
     return Field(description=text)
 
 
-#: The context of reading what is left after a cut: what a cut leaves incomplete is no news.
-_CUT = {"cut": True}
-
-
 class Entry(BaseModel):
     """One entry under `traitors`: one general, or several with one strategy."""
 
@@ -112,7 +109,7 @@ class Entry(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self, info: ValidationInfo) -> Entry:
-        if info.context is _CUT:
+        if info.context is CUT:
             return self
         if self.general is not None and self.generals is not None:
             raise wrong("write `general` or `generals`, not both")
@@ -127,7 +124,8 @@ class Entry(BaseModel):
 
 
 class Written(TypedDict, total=False):
-    """The fields of a scenario's file. `traitors` is by index here, whatever form it had."""
+    """The fields of a scenario's file. `traitors` and `chaos` are by index here, whatever form
+    they had."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -152,6 +150,7 @@ class Written(TypedDict, total=False):
     delta: Annotated[DeltaS, _about("The length of a round (500ms)")]
     seed: Annotated[Count, _about("What all chance of the run is drawn from (1)")]
     traitors: Annotated[dict[Any, Entry], _about("Who lies, how and when")]
+    chaos: Annotated[dict[Any, Step], _about("What befalls whom, and when: a list of steps")]
     coalition: Annotated[StrictBool, _about("Whether traitors share their signing keys (true)")]
     accountable: Annotated[StrictBool, _about("Whether frames carry authenticators (false)")]
     force: Annotated[StrictBool, _about("Play although there are very many messages (false)")]
@@ -162,12 +161,12 @@ _reader = TypeAdapter(Written)
 
 
 def read(root: Node, problems: Problems) -> tuple[Node, dict[str, Any]]:
-    """The tree with its traitors one by one, and the fields that could be read.
+    """The tree with its traitors and steps one by one, and the fields that could be read.
 
     What is wrong is told and cut out, and the rest is read again, so that what is right is still
     checked against the other fields.
     """
-    root = _spread(root, problems)
+    root = _spread_steps(_spread(root, problems), problems)
     assert isinstance(root.content, dict)
     data = {key: node.plain() for key, node in root.content.items() if node.is_readable}
     for key in [key for key in data if not isinstance(key, str)]:
@@ -185,7 +184,7 @@ def _read_the_rest(data: dict[Any, Any], error: ValidationError) -> dict[str, An
     while True:
         _cut(data, [one["loc"] for one in error.errors(include_url=False)])
         try:
-            return dict(_reader.validate_python(data, context=_CUT))
+            return dict(_reader.validate_python(data, context=CUT))
         except ValidationError as left:
             error = left
 
@@ -208,6 +207,20 @@ def _spread(root: Node, problems: Problems) -> Node:
             spread = {}
     assert isinstance(root.content, dict)
     return replace(root, content={**root.content, "traitors": replace(written, content=spread)})
+
+
+def _spread_steps(root: Node, problems: Problems) -> Node:
+    """The tree with `chaos` by index: what is wrong with one step hides no other."""
+    written = root.child("chaos")
+    if written is None or isinstance(written.content, Unreadable):
+        return root
+    if not isinstance(written.content, list):
+        got = shown(written.plain())
+        problems.add(written.place, f"chaos: must be a list of steps, not {got}")
+    steps = written.content if isinstance(written.content, list) else []
+    assert isinstance(root.content, dict)
+    spread = replace(written, content=dict(enumerate(steps)))
+    return replace(root, content={**root.content, "chaos": spread})
 
 
 def _keyed(key: Any, node: Node, problems: Problems) -> Node:
@@ -244,6 +257,8 @@ def _fields(path: Path) -> list[str]:
             return [field.alias or name for name, field in Entry.model_fields.items()]
         case ("traitors", _, "when"):
             return list(Trigger.model_fields)
+        case ("chaos", _, *inner):
+            return fields_at(tuple(inner))
         case _:
             return list(Expect.model_fields)
 
@@ -311,6 +326,11 @@ def json_schema() -> dict[str, Any]:
         "items": {"$ref": "#/$defs/Entry"},
         "propertyNames": _GENERAL_KEYS,
         "additionalProperties": keyed,
+    }
+    schema["properties"]["chaos"] = {
+        "description": schema["properties"]["chaos"]["description"],
+        "type": "array",
+        "items": {"$ref": "#/$defs/Step"},
     }
     for name in ("decisions", "tallies"):
         schema["$defs"]["Expect"]["properties"][name]["propertyNames"] = _GENERAL_KEYS
