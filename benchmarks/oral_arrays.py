@@ -48,7 +48,7 @@ def oral_arrays(n: int, m: int, order: Value, tell: Tell | None = None) -> dict[
 def forget_tables() -> None:
     """Empties the tables of positions, so that the next run computes them as a first run does."""
     paths.avoiding.cache_clear()
-    paths.ending.cache_clear()
+    paths.arrivals.cache_clear()
 
 
 def _value(general: OralMessages) -> Value:

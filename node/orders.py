@@ -89,6 +89,11 @@ class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
         raw = np.frombuffer(data, dtype=np.uint8)
         return np.unpackbits(raw, count=count) if self.is_binary else raw
 
+    def unpack_rows(self, data: bytes, rows: int, count: int) -> Codes:
+        """(rows, count): the codes of so many arrays, each packed by itself. Not yet checked."""
+        raw = np.frombuffer(data, dtype=np.uint8).reshape(rows, self.packed_bytes(count))
+        return np.unpackbits(raw, axis=1, count=count) if self.is_binary else raw
+
     def is_padded(self, data: bytes, count: int) -> bool:
         """Whether bits beyond the last code are set: one array has one encoding."""
         spare = -count % 8 if self.is_binary else 0
@@ -159,6 +164,9 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
 
     def unpack(self, data: bytes, count: int) -> Codes:
         return np.frombuffer(data, dtype=self.dtype)
+
+    def unpack_rows(self, data: bytes, rows: int, count: int) -> Codes:
+        return np.frombuffer(data, dtype=self.dtype).reshape(rows, count)
 
     def is_padded(self, data: bytes, count: int) -> bool:
         return False

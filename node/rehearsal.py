@@ -17,9 +17,10 @@ from node.general import Action, Deliver, General
 from node.orders import Brief, GeneralId
 from node.protocols import catalogue, paths
 
-GENERALS: Final = 4
-_FEW: Final = {catalogue.TMR: 5, catalogue.TWO_GENERALS: 2}
-TRAITORS: Final = 1
+GENERALS: Final = 5
+_FEW: Final = {catalogue.TWO_GENERALS: 2}
+#: OM's third round is the first that does all that later ones do.
+TRAITORS_MAX: Final = 2
 #: Tables larger than this together, in bytes, are left to each general's own need.
 TABLES_BYTES_MAX: Final = 1 << 28
 _RUN: Final = bytes(32)
@@ -35,8 +36,8 @@ def lay_out(brief: Brief) -> None:
     if 2 * positions * 8 > TABLES_BYTES_MAX:
         return
     for length in lengths:
+        paths.arrivals(lieutenants, length)
         for rank in range(lieutenants):
-            paths.ending(lieutenants, length, rank)
             paths.avoiding(lieutenants, length - 1, rank)
 
 
@@ -66,7 +67,7 @@ def _small(brief: Brief) -> Brief:
     return Brief(
         protocol=brief.protocol,
         n=_FEW.get(brief.protocol, GENERALS),
-        m=TRAITORS,
+        m=min(brief.m, TRAITORS_MAX),
         commander=None if brief.commander is None else 0,
         over=brief.over,
         combiner=brief.combiner,

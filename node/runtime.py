@@ -57,8 +57,9 @@ POLL_S_MAX: Final = 3600.0
 #: start by so many seconds, and watches the clock for the last ones.
 EARLY_S: Final = 0.002
 WATCH_S: Final = 0.0003
-#: Who only listens in round 1 is woken by the first frame, or so long after the start.
-LAZY_S: Final = 0.010
+#: A decision is told so many seconds later for each general: others may still deliberate, and
+#: whoever tells takes processor time from them. Its moment was noted when it fell.
+TELL_EACH_S: Final = 0.0005
 #: No start is announced longer before, in seconds.
 START_NOTICE_S_MAX: Final = 10.0
 #: A journal travels in pieces of about so many bytes.
@@ -131,13 +132,15 @@ class Runtime:
         self._control = Control(self._field, settings)
         self._timers: dict[str, float] = {}
         self._is_mustered = False
-        #: When round 1 begins, and when to be awake for it; when it did begin.
-        self._start_s = self._alarm_s = math.inf
-        self._speaks_first = False
+        #: When round 1 begins; what is to be done just then, and when to be awake for it.
         self._started_s: float | None = None
+        self._first_words: list[Action] = []
+        self._alarm_s = math.inf
         self._has_greeted = False
         #: The last thing that was reported of this general's own standing.
         self._standing: Ready | NotReady | Decided | None = None
+        self._tell_s = math.inf
+        self._tell_after_s = 0.0
         self._status: int | None = None
         #: When to give up: on links that do not come up, and on the orchestrator.
         self._barrier_s = math.inf
@@ -155,10 +158,10 @@ class Runtime:
         is_idle = False
         while self._status is None:
             ready = self._poll.poll(self._wait_ms(is_idle))
-            now_s = time.monotonic()
-            if now_s >= self._alarm_s or (ready and now_s >= self._start_s):
-                self._start()
-            is_idle = not ready and not self._busy
+            if self._first_words and time.monotonic() >= self._alarm_s:
+                self._begin()
+            # The log waits until what is to be told has been told.
+            is_idle = not ready and not self._busy and self._tell_s == math.inf
             if ready:
                 self._busy.update([fd for fd, _ in ready])
             for fd in tuple(self._busy):
@@ -186,7 +189,13 @@ class Runtime:
         """How long the next poll may block, in milliseconds: a deadline's own is rounded up."""
         if self._busy:
             return 0
-        next_s = min((*self._timers.values(), self._alarm_s, self._barrier_s, self._orphaned_s))
+        next_s = min(
+            *self._timers.values(),
+            self._alarm_s,
+            self._tell_s,
+            self._barrier_s,
+            self._orphaned_s,
+        )
         wait_s = min(next_s - time.monotonic(), POLL_S_MAX)
         wait_ms = max(0, math.ceil(wait_s * 1000))
         if self._log.is_behind(self._general.journal):
@@ -266,7 +275,7 @@ class Runtime:
             )
         )
         if self._standing is not None:
-            self._control.report(self._standing)
+            self._tell()
 
     def _obey(self, order: Order) -> None:
         match order:
@@ -296,7 +305,7 @@ class Runtime:
         self._general.enlist(muster)
         rehearse(muster.brief)
         self._is_mustered = True
-        self._speaks_first = muster.brief.commander in (None, muster.me)
+        self._tell_after_s = TELL_EACH_S * muster.brief.n
         self._field.deploy(muster.me, muster.roster)
         self._barrier_s = time.monotonic() + muster.wait_s
         self._orphaned_s = math.inf
@@ -311,11 +320,20 @@ class Runtime:
             self._report(Ready())
 
     def _open_barrier(self, at_s: float | None) -> None:
-        """Begins at a moment in the near future, or now."""
-        if self._started_s is None and self._is_mustered:
-            now_s = time.monotonic()
-            self._start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
-            self._alarm_s = self._start_s + (-EARLY_S if self._speaks_first else LAZY_S)
+        """Begins at a moment in the near future, or now.
+
+        All that needs no peer is done before: at the moment itself nothing is left but to speak.
+        """
+        if self._started_s is not None or not self._is_mustered:
+            return
+        now_s = time.monotonic()
+        self._started_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
+        gc.disable()  # Rounds make no cycles to speak of, and a collection would fall into one.
+        self._first_words = self._general.start(self._started_s)
+        if any(isinstance(action, Deliver) for action in self._first_words):
+            self._alarm_s = self._started_s - EARLY_S
+        else:
+            self._begin()
 
     def _open_round(self, round: int, at_s: float | None) -> None:
         """The barrier before a later round: nobody's first frame has to come on the instant."""
@@ -326,13 +344,14 @@ class Runtime:
         wait_until(start_s)
         self._carry_out(self._general.resume(round, start_s))
 
-    def _start(self) -> None:
-        """Round 1. Who speaks first does so to the point; the others begin as they hear of it."""
-        wait_until(self._start_s)
-        gc.disable()  # Rounds make no cycles to speak of, and a collection would fall into one.
-        self._started_s = self._start_s
-        self._start_s = self._alarm_s = math.inf
-        self._carry_out(self._general.start(self._started_s))
+    def _begin(self) -> None:
+        """Does what the start asks of this general: who speaks first does so to the point."""
+        if self._alarm_s < math.inf:
+            assert self._started_s is not None
+            wait_until(self._started_s)
+        self._alarm_s = math.inf
+        words, self._first_words = self._first_words, []
+        self._carry_out(words)
 
     def _hand_in(self) -> None:
         """Closes the journal and sends it, in pieces."""
@@ -347,9 +366,16 @@ class Runtime:
                 piece.clear()
         self._control.report(JournalPart(bytes(piece), last=True))
 
-    def _report(self, standing: Ready | NotReady | Decided) -> None:
+    def _report(self, standing: Ready | NotReady | Decided, after_s: float = 0.0) -> None:
         self._standing = standing
-        self._control.report(standing)
+        self._tell_s = time.monotonic() + after_s
+        if not after_s:
+            self._tell()
+
+    def _tell(self) -> None:
+        assert self._standing is not None
+        self._tell_s = math.inf
+        self._control.report(self._standing)
         self._busy.add(self._control.fd)
 
     # What the general asks for.
@@ -370,7 +396,7 @@ class Runtime:
                     self._report_decision(value, tally)
                 case _:
                     assert_never(action)
-        if self._general.is_done:
+        if self._general.is_done and not self._first_words:
             self._report_done()
 
     def _report_decision(
@@ -378,14 +404,16 @@ class Runtime:
     ) -> None:
         at_s = time.monotonic()
         gc.enable()
-        seconds = at_s - (self._started_s or at_s)
-        self._report(Decided(value, tally, seconds, at_s, is_done=self._general.is_done))
+        seconds = max(0.0, at_s - (self._started_s or at_s))
+        decided = Decided(value, tally, seconds, at_s, is_done=self._general.is_done)
+        self._report(decided, self._tell_after_s)
 
     def _report_done(self) -> None:
         """Says, once, that nothing more will come from here: of a traitor who crashed, too."""
         match self._standing:
             case Decided(is_done=False):
-                self._report(msgspec.structs.replace(self._standing, is_done=True))
+                done = msgspec.structs.replace(self._standing, is_done=True)
+                self._report(done, self._tell_after_s)
             case Ready():
                 self._timers.clear()
                 self._report_decision(None, ())
@@ -402,6 +430,8 @@ class Runtime:
                 if self._timers.get(name, math.inf) <= now_s:
                     del self._timers[name]
                     self._carry_out(self._general.wake(name, now_s))
+        if now_s >= self._tell_s:
+            self._tell()
         if now_s >= self._barrier_s:
             self._barrier_s = math.inf
             self._report(NotReady(self._general.missing))

@@ -81,24 +81,52 @@ class OralMessages:
 
         Of speaker j's array, over paths without j, the paths without me become mine that end in j.
         """
-        size = len(self._peers)
-        level = np.full(paths.count(size, round - 1), self._default, dtype=self._domain.dtype)
-        refused: list[Effect] = []
-        for speaker, body in heard.items():
-            codes = read_oral(body, values_in_frame(len(self._peers) + 2, round), self._domain)
-            if isinstance(codes, Reason):
-                refused.append(Refuse(speaker, codes, rule="OM-2"))
-            elif round == 1:
-                level[:] = codes
-            else:
-                # Ranks among each other's peers: the same two generals, each left out of one list.
-                mine = self._me - (self._me > self._commander) - (self._me > speaker)
-                theirs = speaker - (speaker > self._commander) - (speaker > self._me)
-                level[paths.ending(size, round - 1, theirs)] = codes[
-                    paths.avoiding(size, round - 2, mine)
-                ]
-        self.levels.append(level)
+        speakers = (self._commander,) if round == 1 else self._peers
+        count = values_in_frame(len(self._peers) + 2, round)
+        told, refused = self._read(round, speakers, count, heard)
+        if round > 2:
+            size, length = len(self._peers), round - 2
+            # My rank among the peers of those who come before me, and among the others'.
+            before = self._me - (self._me > self._commander)
+            mine = max(before - 1, 0), min(before, size - 1)
+            rows = told[:before], told[before:]
+            without_me = [
+                part.take(paths.avoiding(size, length, rank), axis=1)
+                for part, rank in zip(rows, mine, strict=True)
+            ]
+            told = np.concatenate(without_me).reshape(-1)[paths.arrivals(size, round - 1)]
+        self.levels.append(told.reshape(-1))
         return refused
+
+    def _read(
+        self,
+        round: int,
+        speakers: tuple[GeneralId, ...],
+        count: int,
+        heard: Mapping[GeneralId, Body | Bundle],
+    ) -> tuple[Codes, list[Effect]]:
+        """(speakers, count): what each said, the default from those who said nothing to the point.
+
+        And the refusals of those who did not.
+        """
+        domain = self._domain
+        faults = {
+            speaker: reason
+            for speaker, body in heard.items()
+            if (reason := oral_fault(body, count, domain)) is not None
+        }
+        said = {who: body.values for who, body in heard.items() if isinstance(body, Oral)}
+        if faults or len(said) < len(speakers):
+            nothing = domain.pack(np.full(count, self._default, dtype=domain.dtype))
+            said = dict.fromkeys(speakers, nothing) | said | dict.fromkeys(faults, nothing)
+        codes = domain.unpack_rows(b"".join(map(said.__getitem__, speakers)), len(speakers), count)
+        if not domain.are_codes(codes):
+            codes = codes.copy()
+            for speaker, row in zip(speakers, codes, strict=True):
+                if not domain.are_codes(row):
+                    row[:] = self._default
+                    faults[speaker] = Reason.BAD_VALUE
+        return codes, [Refuse(who, faults[who], rule="OM-2") for who in sorted(faults)]
 
     def _om_2_relay(self, round: int) -> list[Send]:
         """My level r - 1 to all other lieutenants: one array; each skips the paths he is on."""
@@ -129,12 +157,18 @@ class OralMessages:
 
 def read_oral(body: Body | Bundle, count: int, domain: Domain) -> Codes | Reason:
     """The `count` codes that a body holds, or why it holds no such thing."""
-    if not isinstance(body, Oral) or len(body.values) != domain.packed_bytes(count):
-        return Reason.BAD_SHAPE
-    if domain.is_padded(body.values, count):
-        return Reason.NONCANONICAL
+    fault = oral_fault(body, count, domain)
+    if fault is not None or not isinstance(body, Oral):
+        return fault or Reason.BAD_SHAPE
     codes = domain.unpack(body.values, count)
     return codes if domain.are_codes(codes) else Reason.BAD_VALUE
+
+
+def oral_fault(body: Body | Bundle, count: int, domain: Domain) -> Reason | None:
+    """Why a body cannot be `count` packed values, which are not yet looked at, if it cannot."""
+    if not isinstance(body, Oral) or len(body.values) != domain.packed_bytes(count):
+        return Reason.BAD_SHAPE
+    return Reason.NONCANONICAL if domain.is_padded(body.values, count) else None
 
 
 def values_in_frame(n: int, round: int) -> int:

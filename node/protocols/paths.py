@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,18 +41,33 @@ def avoiding(size: int, length: int, rank: int) -> Positions:
     """
     if length == 0:
         return _frozen(np.zeros(1, dtype=np.intp))
-    return _grown(size, length, rank, avoiding, count(size - 2, length - 1))
+    # The first general of a path varies fastest, so each choice of him fills a column.
+    grown = np.empty((count(size - 2, length - 1), size - 1), dtype=np.intp)
+    for first in range(size):
+        if first != rank:
+            rest = avoiding(size - 1, length - 1, rank - (first < rank))
+            grown[:, first - (first > rank)] = first + size * rest
+    return _frozen(grown.reshape(-1))
 
 
 @lru_cache(maxsize=512)
-def ending(size: int, length: int, rank: int) -> Positions:
-    """Positions of the paths whose last general is the lieutenant of `rank`, `length` >= 1.
+def arrivals(size: int, length: int) -> Positions:
+    """For each path of `length` >= 1 by position, where it is heard: in whose row, and where there.
 
-    They come in the canonical order of what precedes him, paths over the other `size - 1`.
+    The rows are those of the lieutenants by rank. The row of the one who ends a path holds the
+    paths over the other `size - 1` in their canonical order: what precedes him is one of these.
     """
     if length == 1:
-        return _frozen(np.full(1, rank, dtype=np.intp))
-    return _grown(size, length, rank, ending, count(size - 2, length - 2))
+        return _frozen(np.arange(size, dtype=np.intp))
+    # A path is its first general and a path of those who are left, which is heard among them.
+    columns = count(size - 2, length - 2)
+    rows, places = np.divmod(arrivals(size - 1, length - 1), max(columns, 1))
+    grown = np.empty((len(rows), size), dtype=np.intp)
+    for first in range(size):
+        row = rows + (rows >= first)
+        rank = first - (row < first)
+        grown[:, first] = row * count(size - 1, length - 1) + rank + (size - 1) * places
+    return _frozen(grown.reshape(-1))
 
 
 def position(size: int, path: tuple[int, ...]) -> int:
@@ -78,19 +92,6 @@ def labels(size: int, length: int) -> list[tuple[int, ...]]:
         left = [rank for rank in range(size) if rank not in prefix]
         found[position] = (*prefix, left[position // len(shorter)])
     return found
-
-
-def _grown(size: int, length: int, rank: int, of: Any, rests: int) -> Positions:
-    """`of(size, length, rank)` from its own value one lieutenant and one step less.
-
-    The first general of a path varies fastest, so each choice of him fills a column.
-    """
-    grown = np.empty((rests, size - 1), dtype=np.intp)
-    for first in range(size):
-        if first != rank:
-            rest = of(size - 1, length - 1, rank - (first < rank))
-            grown[:, first - (first > rank)] = first + size * rest
-    return _frozen(grown.reshape(-1))
 
 
 def _frozen(positions: Positions) -> Positions:

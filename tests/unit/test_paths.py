@@ -60,15 +60,17 @@ def test_avoiding_gives_the_paths_without_one_lieutenant_in_the_order_of_the_oth
 
 
 @given(sizes)
-def test_ending_gives_the_paths_whose_last_is_one_lieutenant_in_the_order_of_what_precedes(
+def test_arrivals_finds_each_path_in_the_row_of_its_last_among_what_precedes_him(
     tree: tuple[int, int, int],
 ) -> None:
-    size, length, rank = tree
+    size, length, _ = tree
     if length == 0:
         return
-    labels = paths.labels(size, length)
-    found = [labels[position] for position in paths.ending(size, length, rank)]
-    assert found == [(*without(rank, path), rank) for path in paths.labels(size - 1, length - 1)]
+    columns = paths.labels(size - 1, length - 1)
+    rows = [[(*without(rank, path), rank) for path in columns] for rank in range(size)]
+    flat = [path for row in rows for path in row]
+    found = [flat[place] for place in paths.arrivals(size, length)]
+    assert found == paths.labels(size, length)
 
 
 @given(sizes)
@@ -92,7 +94,7 @@ def test_position_of_what_is_no_path_is_refused(path: tuple[int, ...]) -> None:
 
 
 def test_positions_are_shared_and_therefore_cannot_be_written() -> None:
-    for positions in (paths.avoiding(4, 2, 1), paths.ending(4, 2, 1), paths.ending(4, 1, 1)):
+    for positions in (paths.avoiding(4, 2, 1), paths.arrivals(4, 2), paths.arrivals(4, 1)):
         assert positions.dtype == np.intp
         with pytest.raises(ValueError, match="read-only"):
             positions[0] = 0
@@ -100,7 +102,7 @@ def test_positions_are_shared_and_therefore_cannot_be_written() -> None:
 
 def test_there_are_no_paths_where_lieutenants_run_out() -> None:
     assert [paths.count(*tree) for tree in ((0, 1), (2, 3), (-1, 0), (-1, 2))] == [0, 0, 0, 0]
-    assert paths.ending(1, 2, 0).size == paths.avoiding(1, 1, 0).size == 0
+    assert paths.arrivals(1, 2).size == paths.avoiding(1, 1, 0).size == 0
 
 
 def without(rank: int, path: tuple[int, ...]) -> tuple[int, ...]:
