@@ -172,5 +172,10 @@ def vouched_bytes(said: Said, sequence: int, run: bytes) -> int:
     return len(wire.encode(blank))
 
 
+def authenticator_bytes(n: int) -> int:
+    """What a frame grows by under its authenticator, roughly: who hears it is named in it."""
+    return 256 + 3 * n
+
+
 def _statement(run: bytes, sequence: int, head: bytes) -> bytes:
     return run + sequence.to_bytes(8, "big") + head

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node import wire
+from node.authenticators import authenticator_bytes
 from node.control import Role
 from node.orders import Brief, Combiner, GeneralId
 from node.protocols import catalogue
@@ -41,6 +42,8 @@ def cast(scenario: Scenario) -> Cast:
     """Hands out the parts. Unplayable where a frame would be larger than generals accept."""
     parts = tuple(_part(scenario, general) for general in range(scenario.n))
     needed = catalogue.frame_bytes(parts[0].brief)
+    if scenario.accountable:
+        needed += authenticator_bytes(scenario.n)
     if needed > wire.FRAME_BYTES_MAX:
         raise Unplayable(
             f"a frame would take {needed} bytes, more than the {wire.FRAME_BYTES_MAX} that "

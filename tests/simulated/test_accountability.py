@@ -21,6 +21,7 @@ from node.effects import Reason
 from node.journal import Heard, Journal, Said, Settled, Woke
 from node.messages import Frame, Oral, Vouched
 from node.orders import GeneralId
+from node.protocols import catalogue
 from orchestrator.__main__ import byzantine
 from orchestrator.accountability import Indication, Repute, reputes
 from orchestrator.accuracy import Tally, drawn_fields, judged, one_run
@@ -574,3 +575,17 @@ def test_the_audit_of_every_shipped_story_is_accurate_and_complete(
     changes = {"accountable": True, "traitors": tuple(traitors), "expect": Expect()}
     played = story.model_copy(update=changes)
     assert judged(played, name).wrong == []
+
+
+def test_a_frame_that_only_its_authenticator_makes_too_large_is_not_played() -> None:
+    from orchestrator.casting import Unplayable, cast
+    from orchestrator.scenario import from_fields
+
+    fields = {"name": "large", "protocol": "exchange", "n": 4, "m": 1, "inputs": A}
+    plain = from_fields(fields)
+    needed = catalogue.frame_bytes(cast(plain).parts[0].brief)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "FRAME_BYTES_MAX", needed)
+        cast(plain)
+        with pytest.raises(Unplayable):
+            cast(from_fields({**fields, "accountable": True}))
