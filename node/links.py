@@ -40,6 +40,9 @@ HANDSHAKE_MS: Final = 2_500
 #: libzmq waits 100 ms before a second attempt by default, which would be felt at every start.
 RECONNECT_MS: Final = 5
 RECONNECT_MS_MAX: Final = 200
+#: A peer who does not answer is asked anew after so long, in milliseconds: the kernel by itself
+#: would ask ever more seldom.
+CONNECT_MS: Final = 1_000
 #: Without heartbeats nothing notices a peer that was stopped or cut off, in milliseconds.
 HEARTBEAT_MS: Final = 1_000
 HEARTBEAT_TIMEOUT_MS: Final = 3_000
@@ -258,6 +261,7 @@ class Field:
         socket.curve_serverkey = server_key
         socket.linger = 0
         socket.handshake_ivl = HANDSHAKE_MS
+        socket.connect_timeout = CONNECT_MS
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = RECONNECT_MS_MAX
         socket.heartbeat_ivl = HEARTBEAT_MS

@@ -14,6 +14,7 @@ import click
 
 from orchestrator.cli.accuracy import accuracy
 from orchestrator.cli.chances import losses, odds
+from orchestrator.cli.cluster import order, status, up
 from orchestrator.cli.compose import compose
 from orchestrator.cli.costs import compare, plot
 from orchestrator.cli.engine import doctor, down, images
@@ -75,6 +76,9 @@ for command in (
     doctor,
     images,
     compose,
+    up,
+    status,
+    order,
     down,
     compare,
     plot,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from docker.errors import APIError, NotFound
 from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
@@ -43,6 +43,7 @@ LOOK_AGAIN_S: Final = 0.02
 #: Characters of a container's last line that are repeated.
 LAST_WORDS_MAX: Final = 300
 
+_NETWORK_LABEL: Final = "com.docker.compose.network"
 _NO_ROOM: Final = ("overlaps", "non-overlapping", "fully subnetted")
 
 
@@ -74,23 +75,36 @@ class Camp:
     def project(self) -> str:
         return project_of(self.id)
 
+    def post(self, general: GeneralId, patience_s: float) -> dict[str, str]:
+        """A general's environment: where he may listen, and how long he waits for a word."""
+        return {
+            "BYZANTINE_BIND_HOST": self.field.address(general),
+            "BYZANTINE_PORT": str(quarters.FIELD_PORT),
+            "BYZANTINE_PATIENCE": str(patience_s),
+        }
+
     def put_up(
         self,
         general: GeneralId,
         image: str,
         environment: Mapping[str, str],
-        summons: bytes,
+        summons: bytes | None,
     ) -> str:
-        """Starts a general's container and hands him his summons; the container's id."""
+        """Starts a general's container and hands him his summons; the container's id.
+
+        Without a summons he is a lasting one, who waits for them.
+        """
+        options = ["--summons", "-"] + (["--lasting"] if summons is None else [])
         with refusals(f"starting general {general}"):
-            container = str(self._create(general, image, environment)["Id"])
-            with _standard_input(self.engine, container) as tell:
+            container = str(self._create(general, image, options, environment)["Id"])
+            if summons is None:
                 self.engine.client.api.start(container)
-                tell(summons)
+                return container
+            start_and_summon(self.engine, container, summons)
         return container
 
     def _create(
-        self, general: GeneralId, image: str, environment: Mapping[str, str]
+        self, general: GeneralId, image: str, options: list[str], environment: Mapping[str, str]
     ) -> dict[str, Any]:
         api = self.engine.client.api
         host_config = api.create_host_config(
@@ -114,10 +128,12 @@ class Camp:
         service = f"general-{general}"
         created: dict[str, Any] = api.create_container(
             image,
-            ["--summons", "-"],
+            options,
             hostname=service,
             user=quarters.USER,
             stdin_open=True,
+            # Otherwise his input would end with the first who wrote to it.
+            detach=True,
             environment=dict(environment),
             name=f"{self.project}-{service}",
             labels=_labels(self.id)
@@ -133,6 +149,13 @@ class Camp:
             networking_config=api.create_networking_config(endpoints),  # type: ignore[arg-type]
         )
         return created
+
+
+def start_and_summon(engine: Engine, container: str, summons: bytes) -> None:
+    """Starts a container and hands its general his summons."""
+    with refusals("starting a container"), _standard_input(engine, container) as tell:
+        engine.client.api.start(container)
+        tell(summons)
 
 
 def summon(engine: Engine, container: str, summons: bytes) -> None:
@@ -174,7 +197,7 @@ def pitch(engine: Engine, id: str, generals: int, pool: IPv4Network) -> Camp:
 def _plot(engine: Engine, id: str, role: str, pool: IPv4Network, prefix: int) -> Plot:
     """A new network on a subnet that is free, and was still free when the engine was asked."""
     api = engine.client.api
-    name = f"{project_of(id)}_{role}"
+    name = network_of(id, role)
     with refusals("listing networks"):
         taken = [*subnets.of_engine(api.networks()), *subnets.of_host()]
     for subnet in subnets.free(pool, prefix, taken):
@@ -188,7 +211,7 @@ def _plot(engine: Engine, id: str, role: str, pool: IPv4Network, prefix: int) ->
                     # Neither leads out: the orchestrator is at the gateway, on this host.
                     internal=True,
                     ipam=ipam,
-                    labels=_labels(id) | {"com.docker.compose.network": role},
+                    labels=_labels(id) | {_NETWORK_LABEL: role},
                 )
             except APIError as error:
                 if any(word in str(error.explanation) for word in _NO_ROOM):
@@ -227,6 +250,10 @@ class Watch:
         with suppress(BlockingIOError):
             os.read(self.fd, 1 << 16)
 
+    def forget(self, container: str) -> None:
+        """Of one that ended and is to be started again."""
+        self.ended.pop(container, None)
+
     def ring(self) -> None:
         """Makes `fd` readable, from any thread."""
         os.write(self._bell, b"\0")
@@ -254,6 +281,10 @@ class Watch:
 # What is there, and how it goes.
 
 
+#: A container or a network, as the engine lists it.
+Listed: TypeAlias = Mapping[str, Any]
+
+
 @dataclass
 class Found:
     """A camp as the engine shows it: its containers and networks, and who made it."""
@@ -261,8 +292,24 @@ class Found:
     id: str
     is_remote: bool
     owner: str = ""
-    containers: list[Mapping[str, Any]] = field(default_factory=list)
-    networks: list[Mapping[str, Any]] = field(default_factory=list)
+    containers: list[Listed] = field(default_factory=list)
+    networks: list[Listed] = field(default_factory=list)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether its generals wait for orders, run after run."""
+        return any("--lasting" in one["Command"] for one in self.containers)
+
+    @property
+    def command_gateway(self) -> str:
+        """The address of this host on its network of commands."""
+        (network,) = [one for one in self.networks if one["Labels"].get(_NETWORK_LABEL) == COMMAND]
+        return str(network["IPAM"]["Config"][0]["Gateway"])
+
+    def container_of(self) -> dict[GeneralId, Listed]:
+        """Its generals' containers, as the engine lists them, in ascending order."""
+        found = {int(one["Labels"][GENERAL_LABEL]): one for one in self.containers}
+        return dict(sorted(found.items()))
 
     @property
     def is_in_use(self) -> bool:
@@ -304,17 +351,18 @@ def strike(engine: Engine, id: str, strike_s: float = STRIKE_S) -> None:
             time.sleep(LOOK_AGAIN_S)
 
 
-def save_logs(engine: Engine, id: str, folder: Path) -> None:
+def save_logs(engine: Engine, id: str, folder: Path, since: float | None = None) -> None:
     """Writes what each general of a camp has put out into `folder`/general-<id>.log.
 
-    Of one whose container somebody is removing, nothing can be read any more.
+    `since` leaves out what was said before, in seconds since the epoch. Of one whose container
+    somebody is removing, nothing can be read any more.
     """
     api = engine.client.api
 
     def read(container: Mapping[str, Any]) -> tuple[str, bytes]:
         said = b""
         with _unless_gone():
-            said = api.logs(container["Id"])
+            said = api.logs(container["Id"], since=since)
         return container["Labels"][GENERAL_LABEL], said
 
     by_label = {"label": [f"{RUN_LABEL}={id}", GENERAL_LABEL]}
@@ -322,6 +370,24 @@ def save_logs(engine: Engine, id: str, folder: Path) -> None:
         logs = list(hands.map(read, api.containers(all=True, filters=by_label)))
     for general, said in logs:
         (folder / f"general-{general}.log").write_bytes(said)
+
+
+def log(engine: Engine, container: str) -> bytes:
+    """All that a container has put out."""
+    with refusals("reading a container's log"):
+        said: bytes = engine.client.api.logs(container)
+    return said
+
+
+def ask(engine: Engine, container: str) -> tuple[bool, str]:
+    """Has a general's own health check run: whether he is well, and what it says."""
+    api = engine.client.api
+    with refusals("asking after a general's health"), _unless_gone():
+        command = ["python3", "-IS", "/opt/byzantine/node/health.py"]
+        asked = api.exec_create(container, command)["Id"]
+        said = api.exec_start(asked)
+        return api.exec_inspect(asked)["ExitCode"] == 0, said.decode(errors="replace")
+    return False, "his container is gone"
 
 
 def last_words(engine: Engine, container: str) -> str:
@@ -360,6 +426,11 @@ def _unless_gone() -> Iterator[None]:
 
 def project_of(id: str) -> str:
     return f"byzantine-{id}"
+
+
+def network_of(id: str, role: str) -> str:
+    """The name of a camp's network: FIELD or COMMAND."""
+    return f"{project_of(id)}_{role}"
 
 
 def _labels(id: str) -> dict[str, str]:

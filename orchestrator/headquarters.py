@@ -26,6 +26,7 @@ from node import control
 from node.control import (
     Collect,
     Decided,
+    Disband,
     Done,
     Enlisted,
     Enrol,
@@ -50,6 +51,8 @@ REPORTS_PER_TURN: Final = 64
 REQUESTS_PER_TURN: Final = 64
 #: Reports that wait for the orchestrator, a general; journals come in pieces, many of them.
 REPORTS_QUEUED_MAX: Final = 32
+#: Whether a general who was dismissed has hung up is looked at so often, in seconds.
+DISMISS_AGAIN_S: Final = 0.02
 
 
 class Intrusion(StrEnum):
@@ -166,6 +169,16 @@ class Headquarters:
             standing.has_journal = False
             self.order(general, Collect())
 
+    def dismiss(self, generals: Iterable[GeneralId], deadline_s: float) -> bool:
+        """Sends Disband until all have hung up: a link that we end may take its last word along."""
+        everyone = tuple(generals)
+
+        def all_have_left() -> bool:
+            told = [self.order(general, Disband()) for general in everyone]
+            return not any(told)
+
+        return self.attend(all_have_left, deadline_s, look_s=DISMISS_AGAIN_S)
+
     def also_listen(self, fd: int, handler: Callable[[], None]) -> None:
         """Calls `handler` inside `attend` whenever a descriptor that is not ours is readable."""
 
@@ -197,9 +210,8 @@ class Headquarters:
             timeout_ms = 0 if busy else int(min(left_s, look_s) * 1000) + 1
             busy.update(fd for fd, _ in self._poll.poll(timeout_ms))
 
-    def close(self, linger_ms: int = 0) -> None:
-        """Ends all links; last orders have `linger_ms` milliseconds to leave."""
-        self._router.close(linger=linger_ms)
+    def close(self) -> None:
+        self._router.close(linger=0)
         self._gate.close()
         self._context.term()
 

@@ -1,7 +1,7 @@
-"""Generals who stand already and wait to be summoned: a run is one of many that they play.
+"""Generals whom compose has put up, and who stay when the run is over: they wait to be summoned.
 
-They were put up by somebody else, by compose or for a lasting cluster, and stay when the run is
-over. Who they are to each other stays too; what they sign with is new in each run.
+Each has a named pipe in a folder that he shares with the orchestrator alone. Who they are to each
+other stays, too; what they sign with is new in each run.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import errno
 import os
 import socket
 import time
-from abc import abstractmethod
 from pathlib import Path
 from typing import Final
 
-from node.control import Disband
 from node.links import TransportError
 from node.orders import GeneralId
 from node.settings import summons
@@ -29,38 +27,28 @@ from orchestrator.headquarters import Headquarters
 #: Seconds that generals have to enrol, and more of them for each.
 MUSTER_S: Final = 15.0
 MUSTER_EACH_S: Final = 1.0
-#: A general who is not at his pipe yet is looked for again after so long, in seconds.
+#: Seconds that generals have to hang up once the run is over.
+DISBAND_S: Final = 2.0
+#: Whether a general has come to his pipe is looked at so often, in seconds.
 LOOK_AGAIN_S: Final = 0.02
-#: The word that a run is over has so long to leave, in milliseconds.
-LINGER_MS: Final = 1_000
 
 
 class Standing(Processes):
-    """A run among generals who wait. What calls one of them is a subclass's to know."""
+    """A run among generals who wait at pipes, each in a folder of his own number in `folder`."""
 
     name = "containers"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._base_port = None
+        self._folder = folder
         self._clear()
-
-    @abstractmethod
-    def _host(self) -> str:
-        """The address at which headquarters listen."""
-
-    @abstractmethod
-    def _summon(self, general: GeneralId, call: bytes) -> bool:
-        """Hands a general his summons; whether he is there to take it."""
-
-    @abstractmethod
-    def _home(self, general: GeneralId) -> str:
-        """Where a general lives, as run.json says it."""
 
     def muster(self, cast: Cast, logs: Path | None) -> Mustered:
         self._learn(cast)
         muster_s = MUSTER_S + cast.n * MUSTER_EACH_S
         deadline_s = time.monotonic() + muster_s
-        host = self._host()
+        # This container has one network.
+        host = socket.gethostbyname(socket.gethostname())
         try:
             self._headquarters = Headquarters(host)
         except TransportError as error:
@@ -70,19 +58,19 @@ class Standing(Processes):
         self._summon_all(deadline_s)
         self._await_enrolment(deadline_s)
         roster, run, nonce = self._line_up(cast, muster_s)
-        hosts = {general: self._home(general) for general in self._children}
+        hosts = {general: f"general-{general}" for general in self._children}
         return Mustered(roster, run, nonce, hosts)
 
     def why_not(self, fault: Fault) -> str | None:
         if isinstance(fault, Pause | Kill):
-            return "generals who stand already are not this run's to pause or kill"
+            return "an orchestrator in a container pauses and kills nobody: `docker compose` does"
         return None
 
     def disband(self) -> None:
         """Lets the generals wait again."""
         if self._headquarters is not None:
-            self._headquarters.order_all(self._children, Disband())
-            self._headquarters.close(LINGER_MS)
+            self._headquarters.dismiss(self._children, time.monotonic() + DISBAND_S)
+            self._headquarters.close()
             self._headquarters = None
 
     def _summon_all(self, deadline_s: float) -> None:
@@ -101,23 +89,11 @@ class Standing(Processes):
                 del calls[general]
             return not calls
 
-        while not headquarters.attend(all_are_called, time.monotonic() + LOOK_AGAIN_S):
-            if time.monotonic() > deadline_s:
-                raise self._not_ready(calls, "he is not there to be summoned")
-
-
-class Piped(Standing):
-    """Generals of a compose project, each with a named pipe in a folder of his own of `orders`."""
-
-    def __init__(self, orders: Path) -> None:
-        super().__init__()
-        self._folder = orders
-
-    def _host(self) -> str:
-        """This container has one network."""
-        return socket.gethostbyname(socket.gethostname())
+        if not headquarters.attend(all_are_called, deadline_s, look_s=LOOK_AGAIN_S):
+            raise self._not_ready(calls, "he is not there to be summoned")
 
     def _summon(self, general: GeneralId, call: bytes) -> bool:
+        """Hands a general his summons; whether he is there to take it."""
         path = self._folder / str(general) / quarters.SUMMONS
         try:
             pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -128,6 +104,3 @@ class Piped(Standing):
         with os.fdopen(pipe, "wb") as told:
             told.write(call)
         return True
-
-    def _home(self, general: GeneralId) -> str:
-        return f"general-{general}"

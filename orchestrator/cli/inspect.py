@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 if TYPE_CHECKING:
-    from orchestrator.rundir import RunDir
     from orchestrator.transcript import Record
 
+#: What the projects of containers are called by, before their ids.
+_PROJECT = "byzantine-"
 _RUN = click.argument("run", type=click.Path(path_type=Path))
 
 
@@ -25,26 +26,52 @@ def _fingerprint(context: click.Context, option: click.Parameter, text: str | No
 
 
 @click.command(short_help="Show what each general heard, said and did.")
-@_RUN
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.argument("general", type=click.IntRange(min=0), required=False)
 @click.option("--format", "style", type=click.Choice(("text", "json")), default="text")
-def logs(run: Path, general: int | None, style: str) -> None:
+def logs(run: Path | None, general: int | None, style: str) -> None:
     """Show what the generals of RUN wrote into their logs, all or one of them.
 
     Rounds are the paper's: round 1 is the commander's. RUN is a run directory, or a scenario's
-    folder under runs/, whose latest run is taken.
+    folder under runs/, whose latest run is taken. Without it, or where it is the project of
+    containers that are up, byzantine-ID, their logs are shown: all that they have played.
     """
     from orchestrator.rundir import RunDir, RunDirError
 
+    if run is None or (run.name.startswith(_PROJECT) and not run.exists()):
+        id = run.name.removeprefix(_PROJECT) if run else None
+        _show_logs_of_containers(id, general, style)
+        return
     try:
         place = RunDir.find(run)
         everyone = [enlisted.general for enlisted in place.roster().generals]
-        if general is not None and general not in everyone:
-            _refuse(f"there is no general {general}: they are 0 to {len(everyone) - 1}")
+        _check(general, everyone)
         for one in everyone if general is None else [general]:
-            _show_log(place, one, style)
+            _show_log(place.read(f"general-{one}.log"), one, style)
     except RunDirError as fault:
         _refuse(str(fault))
+
+
+def _show_logs_of_containers(id: str | None, general: int | None, style: str) -> None:
+    from orchestrator import camp
+    from orchestrator.backends import lasting
+    from orchestrator.engine import EngineError, connect
+    from orchestrator.exitcodes import ExitCode
+
+    try:
+        engine = connect()
+        containers = lasting.find(engine, id).container_of()
+        _check(general, list(containers))
+        for one in containers if general is None else [general]:
+            _show_log(camp.log(engine, containers[one]["Id"]), one, style)
+    except EngineError as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(ExitCode.INFRASTRUCTURE) from None
+
+
+def _check(general: int | None, everyone: Sequence[int]) -> None:
+    if general is not None and general not in everyone:
+        _refuse(f"there is no general {general}: they are 0 to {len(everyone) - 1}")
 
 
 @click.command(short_help="Check every signature and hash of a run.")
@@ -185,12 +212,12 @@ def _tell_damage(record: Record) -> int:
     return 5 if record.damage else 0
 
 
-def _show_log(place: RunDir, general: int, style: str) -> None:
+def _show_log(log: bytes, general: int, style: str) -> None:
     import msgspec
 
     from node.words import json_line
 
-    for line in place.read(f"general-{general}.log").splitlines():
+    for line in log.splitlines():
         try:
             event = msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -18,7 +18,37 @@ if TYPE_CHECKING:
     from orchestrator.scenario import Scenario
     from orchestrator.trial import Progress
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
 BACKENDS = ("processes", "simulation", "containers")
+
+
+#: What a scenario has besides its generals and the orders that they begin with.
+_DESCRIBING: Final = (
+    click.option("--force", is_flag=True, help="Play although very many messages are needed."),
+    click.option("--protocol", help="Without a file: a rule book of `byzantine list protocols`."),
+    click.option("-m", "m", type=int, help="How many traitors to withstand.  [default: 1]"),
+    click.option("--commander", type=int, help="Who commands.  [default: 0]"),
+    click.option("--over", help="oral or signed, under interactive consistency."),
+    click.option("--combiner", help="majority, median or vector."),
+    click.option("--values", help="The domain: a,b,c or the word numbers."),
+    click.option("--default", "default_order", help="The default order."),
+    click.option("--delta", help="How long a round may last: 500ms, 2s."),
+    click.option(
+        "--traitor",
+        "traitors",
+        multiple=True,
+        metavar="ID[,ID...]=STRATEGY",
+        help="Who betrays, and how; may be repeated.",
+    ),
+)
+
+
+def describing(command: Decorated) -> Decorated:
+    """Gives a command the options that describe a scenario, whatever the number of generals."""
+    for option in reversed(_DESCRIBING):
+        command = option(command)
+    return command
 
 
 @click.command(short_help="Play scenarios and judge what came of them.")
@@ -49,22 +79,10 @@ BACKENDS = ("processes", "simulation", "containers")
     "--summons", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Play with generals who wait at named pipes in this folder: see `byzantine compose`.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Play although very many messages are needed.")
-@click.option("--protocol", help="Without a file: a rule book of `byzantine list protocols`.")
 @click.option("-n", "n", type=int, help="How many generals.  [default: 4]")
-@click.option("-m", "m", type=int, help="How many traitors to withstand.  [default: 1]")
 @click.option("--order", help="The commander's order.")
-@click.option("--commander", type=int, help="Who commands.  [default: 0]")
-@click.option("--over", help="oral or signed, under interactive consistency.")
-@click.option("--combiner", help="majority, median or vector.")
-@click.option("--values", help="The domain: a,b,c or the word numbers.")
-@click.option("--default", "default_order", help="The default order.")
 @click.option("--inputs", help="Everyone's own value: 10,11,9.")
-@click.option("--delta", help="How long a round may last: 500ms, 2s.")
-@click.option(
-    "--traitor", "traitors", multiple=True, metavar="ID[,ID...]=STRATEGY",
-    help="Who betrays, and how; may be repeated.",
-)  # fmt: skip
+@describing
 def run(
     scenario: tuple[str, ...],
     backend: str,
@@ -84,6 +102,22 @@ def run(
     byzantine run scenarios/oral-traitorous-lieutenant.yaml
     byzantine run --protocol oral -n 4 -m 1 --traitor 3=flip --order attack
     """
+    wanted = chosen(scenario, options, (*settings, *seeding(seed)))
+    with backends(backend, base_port, keep, allow_remote, summons) as make:
+        return play_all(wanted, make, out, style)
+
+
+def play_all(
+    wanted: Iterable[Scenario],
+    make: Callable[[], Backend],
+    out: Path,
+    style: str,
+    conclude: Callable[[Result], str] | None = None,
+) -> int:
+    """Plays each on a backend of its own and tells what came of it; the exit code of them all.
+
+    `conclude` has a last line to say of each.
+    """
     from node.words import json_line
     from orchestrator import report
     from orchestrator.exitcodes import gravest
@@ -92,24 +126,24 @@ def run(
 
     played: list[Result | Failure] = []
     codes: list[ExitCode] = []
-    chosen = _chosen(scenario, options, (*settings, *_seeding(seed), *_forcing(options)))
-    with backends(backend, base_port, keep, allow_remote, summons) as make:
-        for one in chosen:
-            result, code = _play(one, make(), out)
-            codes.append(code)
-            played.append(result)
-            if isinstance(result, Failure):
-                click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
-            elif style == "table":
-                report.table(result, console())
-            elif style == "json":
-                click.echo(json_line(report.verdict_fields(result)))
+    for one in wanted:
+        result, code = _play(one, make(), out)
+        codes.append(code)
+        played.append(result)
+        if isinstance(result, Failure):
+            click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
+        elif style == "table":
+            report.table(result, console())
+            if conclude:
+                click.echo(f"  {conclude(result)}")
+        elif style == "json":
+            click.echo(json_line(report.verdict_fields(result)))
     if style == "junit":
         click.echo(report.junit(played), nl=False)
     return int(gravest(codes))
 
 
-def _chosen(
+def chosen(
     names: tuple[str, ...], options: Mapping[str, Any], settings: tuple[str, ...]
 ) -> list[Scenario]:
     """Every scenario to play, checked before the first one starts; exits with 2 otherwise."""
@@ -118,6 +152,7 @@ def _chosen(
     from orchestrator.scenario.terms import slug
 
     fields = _fields(options)
+    settings = (*settings, *_forcing(options))
     if names and fields:
         hint = " and ".join(f"--set {_setting(field)}" for field in fields)
         raise click.UsageError(f"a scenario says that itself: change it with {hint}")
@@ -125,20 +160,20 @@ def _chosen(
         raise click.UsageError("name a scenario, or a --protocol; `byzantine list` shows both")
     usual = _USUAL.get(str(fields.get("protocol")), {"n": 4, "m": 1})
     fields = {"name": slug(options["protocol"] or ""), **usual} | fields
-    chosen, faults = [], []
+    found, faults = [], []
     for name in names or (None,):
         try:
             one = scenarios.load(name, settings) if name else from_fields(fields, sets=settings)
             scenarios.check_playable(one)
-            chosen.append(one)
+            found.append(one)
         except ScenarioError as fault:
             faults.append(str(fault))
     if faults:
         click.echo("\n".join(faults), err=True)
         raise click.exceptions.Exit(2)
-    for one in chosen:
+    for one in found:
         scenarios.warn(one)
-    return chosen
+    return found
 
 
 def _fields(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +224,7 @@ def _setting(field: str) -> str:
     return examples.get(field) or f"{field}=..."
 
 
-def _seeding(seed: int | None) -> tuple[str, ...]:
+def seeding(seed: int | None) -> tuple[str, ...]:
     return () if seed is None else (f"seed={seed}",)
 
 
@@ -207,9 +242,9 @@ def backends(
 ) -> Iterator[Callable[[], Backend]]:
     """Makes a backend a run; what they share, such as the fork server, ends with the context."""
     if summons is not None:
-        from orchestrator.backends.standing import Piped
+        from orchestrator.backends.standing import Standing
 
-        yield lambda: Piped(summons)
+        yield lambda: Standing(summons)
         return
     if keep and name != "containers":
         raise click.UsageError("--keep is for --backend containers: nothing else outlives its run")

@@ -285,7 +285,7 @@ def test_a_general_whose_program_fails_at_its_start_is_quoted_at_once(
 def test_an_engine_that_refuses_to_start_one_is_quoted(
     parts: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(camp, "USER", "nobody-of-that-name")
+    monkeypatch.setattr(quarters, "USER", "nobody-of-that-name")
     why = r"starting general \d: .*nobody-of-that-name"
     with pytest.raises(BackendError, match=why), Containers() as backend:
         backend.muster(parts, None)
