@@ -18,19 +18,21 @@ from node import wire
 from node.authenticators import Opener, frame_bytes, frame_in
 from node.control import Roster
 from node.effects import Reason
-from node.journal import Heard, Journal, Said, Settled, Woke
+from node.journal import Heard, Journal, Lied, Said, Settled, Woke
 from node.messages import Frame, Oral, Vouched
 from node.orders import GeneralId
 from node.protocols import catalogue
+from orchestrator import trial
 from orchestrator.__main__ import byzantine
 from orchestrator.accountability import Indication, Repute, reputes
 from orchestrator.accuracy import Tally, drawn_fields, judged, one_run
 from orchestrator.audit import Exhibits, audit
+from orchestrator.backends.simulation import Simulation
 from orchestrator.cli import scenarios
 from orchestrator.evidence import Deviates, Evidence, Refuted, TwoLogs, TwoOrders, check
 from orchestrator.results import Result
 from orchestrator.rundir import machine_version
-from orchestrator.scenario import Expect
+from orchestrator.scenario import Expect, from_fields
 from orchestrator.transcript import Transcript, read
 from tests import attackers
 from tests.attackers import named
@@ -579,7 +581,6 @@ def test_the_audit_of_every_shipped_story_is_accurate_and_complete(
 
 def test_a_frame_that_only_its_authenticator_makes_too_large_is_not_played() -> None:
     from orchestrator.casting import Unplayable, cast
-    from orchestrator.scenario import from_fields
 
     fields = {"name": "large", "protocol": "exchange", "n": 4, "m": 1, "inputs": A}
     plain = from_fields(fields)
@@ -589,3 +590,61 @@ def test_a_frame_that_only_its_authenticator_makes_too_large_is_not_played() -> 
         cast(plain)
         with pytest.raises(Unplayable):
             cast(from_fields({**fields, "accountable": True}))
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_in_plain_runs_nobody_loyal_is_exposed_and_open_liars_are(part: int) -> None:
+    exposed = 0
+    for number in range(15 * part, 15 * part + 15):
+        fields = dict(drawn_fields(random.Random(f"plain {number}")))
+        fields |= {"accountable": False, "expect": {"exposed": []}}
+        stage = Simulation()
+        result = trial.play(from_fields(fields), stage)
+        assert set(result.exposed) <= result.scenario.faulty, fields
+        for one in result.scenario.traitors:
+            record = result.transcript.records[one.general]
+            if any(isinstance(entry, Lied) for entry in record.entries):
+                assert one.general in result.exposed, fields
+                exposed += 1
+    assert exposed
+
+
+MISFORTUNES: dict[str, dict[str, Any]] = {
+    "parted": {"at": "round 1", "partition": [[0, 1], [2, 3]]},
+    "parted for a while": {"at": "round 1", "partition": [[0, 1], [2, 3]], "for": "100ms"},
+    "cut one way": {"at": "round 1", "cut": {"from": 1, "to": 2}},
+    "killed": {"at": "round 2", "kill": 2},
+    "paused": {"at": "round 2", "pause": 2, "for": "700ms"},
+    "skewed": {"at": "round 1", "clock-skew": {"general": 1, "by": "250ms"}},
+    "skewed far": {"at": "round 2", "clock-skew": {"general": 1, "by": "1500ms"}},
+    "skewed back": {"at": "150ms", "clock-skew": {"general": 1, "by": "-20ms"}},
+    "lossy": {"at": "round 1", "links": {"lose": 0.5}},
+    "doubled": {"at": "round 1", "links": {"duplicate": 1}},
+    "corrupted": {"at": "round 1", "links": {"from": 1, "corrupt": 1}},
+    "delayed": {"at": "round 1", "links": {"delay": "uniform 1ms 600ms"}},
+    "promoted for a while": {
+        "at": "round 2",
+        "promote": {"general": 3, "strategy": "flip"},
+        "for": "1 round",
+    },
+}
+
+
+@pytest.mark.parametrize("accountable", [False, True])
+@pytest.mark.parametrize("protocol", ["oral", "signed"])
+@pytest.mark.parametrize("name", MISFORTUNES)
+def test_whatever_befalls_a_loyal_general_he_is_not_exposed(
+    name: str, protocol: str, accountable: bool
+) -> None:
+    steps = [MISFORTUNES[name]]
+    result = play(protocol, 4, 1, chaos=steps, accountable=accountable, expect={"exposed": []})
+    assert result.incidents
+    assert set(result.exposed) <= result.audit.traitors
+    assert result.audit.traitors <= {3}
+    assert result.audit.findings == []
+
+
+def test_who_turns_traitor_in_mid_run_is_exposed() -> None:
+    step = {"at": "round 2", "promote": {"general": 2, "strategy": "flip"}}
+    result = play("oral", 4, 1, chaos=[step], accountable=True, expect={"exposed": [2]})
+    assert result.exposed == [2]
