@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from node.authenticators import frame_in
 from node.events import Event, Received, Resumed, Started, TimerFired
-from node.journal import Began, Heard, Opened, Woke
+from node.journal import Began, Heard, Turned, Woke
 from node.journal import Resumed as WentOn
 from node.orders import Brief, Domain, GeneralId, Value, others
 from node.protocols import catalogue, paths
@@ -215,11 +215,14 @@ def _tree(
     for path, (told, resolved) in values[part.general].items():
         speaker = path[-1]
         held = values.get(speaker, {}).get(path[:-1])
-        record = transcript.records.get(speaker)
-        is_traitor = record is not None and _is_traitor(record.opened)
+        is_traitor = _is_traitor(transcript.records.get(speaker))
         branches[path] = Branch(path, told, resolved, held[0] if held else None, is_traitor)
     return Tree(part.general, chief, part.n, branches)
 
 
-def _is_traitor(opened: Opened | None) -> bool:
-    return opened is not None and opened.strategy is not None
+def _is_traitor(record: Record | None) -> bool:
+    """Whether he was a traitor from the start, or turned into one."""
+    if record is None or record.opened is None:
+        return False
+    turns = (entry.strategy for entry in record.entries if isinstance(entry, Turned))
+    return any(strategy is not None for strategy in (record.opened.strategy, *turns))

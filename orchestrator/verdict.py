@@ -130,7 +130,11 @@ def judge(case: Case) -> Verdict:
 
 def readings(case: Case) -> list[Case]:
     """The case under each smallest set of generals that explains every link on which something
-    went amiss. Whom chaos struck is charged first, with all that his links did to him."""
+    went amiss. Whom chaos struck is charged first, with all that his links did to him.
+
+    Of two generals none is charged: that nobody betrays and links lose is what they are about."""
+    if case.brief.protocol == catalogue.TWO_GENERALS:
+        return [case]
     links = _unexplained(case.harmed, case.faulty)
     struck = {g for link in links for g in link if g in case.struck}
     told = dict.fromkeys(struck, "was struck")
@@ -190,6 +194,8 @@ def why_not_owed(case: Case) -> str | None:
     """Why the protocol promises nothing here: too many traitors, or too few generals."""
     if case.forged is not None:
         return f"A4 is broken: {case.forged}"
+    if case.brief.protocol == catalogue.TWO_GENERALS and case.harmed:
+        return "A1 is broken, and without it two generals cannot agree for certain"
     return catalogue.why_not_owed(case.brief, case.faulty)
 
 
@@ -214,6 +220,8 @@ def ic2(case: Case) -> Property:
     """IC2: if the commander is loyal, every loyal lieutenant obeys his order."""
     if case.brief.commander is None:
         return _validity(case)
+    if case.brief.protocol == catalogue.TWO_GENERALS and case.harmed:
+        return Property(Standing.VACUOUS, "a message was lost, and nobody has to attack")
     if case.brief.commander in case.faulty:
         return Property(Standing.VACUOUS, "the commander is a traitor")
     if not case.obeying:

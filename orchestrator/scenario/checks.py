@@ -7,7 +7,7 @@ given their default. So one wrong field silences only what cannot be said withou
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from node.control import Role
@@ -266,23 +266,31 @@ def _traitors_once(traitors: dict[Any, Entry]) -> Iterator[Flaw]:
 @_check
 def _strategies_fit(traitors: dict[Any, Entry], brief: Brief) -> Iterator[Flaw]:
     for key, entry in traitors.items():
-        if entry.strategy:
-            for field, message in _misfit(entry.strategy, entry.params, brief):
+        if entry.strategy and entry.who():
+            for field, message in _misfits(entry.strategy, entry.params, brief, entry.who()):
                 yield ("traitors", key, field), message
 
 
-def _misfit(strategy: str, params: Mapping[str, Any], brief: Brief) -> Iterator[tuple[str, str]]:
-    """What is wrong with a strategy's name or parameters, tried on in an empty seat."""
+def _misfits(
+    strategy: str, params: Mapping[str, Any], brief: Brief, who: Collection[int]
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a strategy's name or parameters, tried on in empty seats.
+
+    What fits one general and no other, as a path that he ends, misfits the first or the last.
+    """
     try:
         kind = strategy_class(strategy)
     except ValueError as fault:
         yield "strategy", str(fault)
         return
-    seat = Seat(me=0, brief=brief, seed=0, keys={}, chains=Chains(bytes(32), brief.protocol, {}))
-    try:
-        seated(kind, seat, Role(strategy=strategy, params=dict(params)))
-    except ValueError as fault:
-        yield "with", str(fault)
+    chains = Chains(bytes(32), brief.protocol, {})
+    for general in dict.fromkeys((min(who), max(who))):
+        seat = Seat(me=general, brief=brief, seed=0, keys={}, chains=chains)
+        try:
+            seated(kind, seat, Role(strategy=strategy, params=dict(params)))
+        except ValueError as fault:
+            yield "with", str(fault)
+            return
 
 
 @_check
@@ -330,6 +338,15 @@ def _steps_name_rounds(rounds: int, chaos: dict[Any, Step]) -> Iterator[Flaw]:
 
 
 @_check
+def _steps_without_rounds(protocol: Protocol, chaos: dict[Any, Step]) -> Iterator[Flaw]:
+    if protocol is not Protocol.RELIABLE_BROADCAST:
+        return
+    for key, step in chaos.items():
+        if step.at.round is not None and step.at.round > 1:
+            yield ("chaos", key, "at"), f"{protocol} has no rounds: name a time, as 20ms"
+
+
+@_check
 def _steps_name_milestones(protocol: Protocol, chaos: dict[Any, Step]) -> Iterator[Flaw]:
     for key, step in chaos.items():
         if step.at.what in (Milestone.VIEW, Milestone.STABLE):
@@ -365,7 +382,9 @@ def _promotions_fit(chaos: dict[Any, Step], brief: Brief, rounds: int) -> Iterat
     for key, step in chaos.items():
         if step.promote is None:
             continue
-        for field, message in _misfit(step.promote.strategy, step.promote.params, brief):
+        for field, message in _misfits(
+            step.promote.strategy, step.promote.params, brief, step.promote.general
+        ):
             yield ("chaos", key, "promote", field), message
         for number in step.promote.when.rounds or ():
             if number > rounds:

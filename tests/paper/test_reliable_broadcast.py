@@ -18,7 +18,8 @@ from node.orders import Enumerated
 from node.protocols.reliable_broadcast import ECHO, INITIAL, READY, WATCH, ReliableBroadcast
 from orchestrator.backends.simulation import _FRAME, Simulation
 from orchestrator.results import Result
-from tests.stage import A, Bent, R, a, messages, obeyed, play, refused
+from orchestrator.scenario import ScenarioError
+from tests.stage import A, Bent, R, a, messages, obeyed, play, refused, scenario
 
 RUN = bytes(32)
 
@@ -73,6 +74,13 @@ def test_rb_4_two_m_plus_1_readies_are_accepted_once_and_the_watch_ends() -> Non
     assert accepted(effects) == [A]
     assert CancelTimer(WATCH, rule=WATCH) in effects
     assert accepted(said(part, 0, READY, A)) == []
+
+
+def test_rb_4_two_m_readies_are_not_enough() -> None:
+    part = general(n=7, m=2)
+    # The third makes him ready himself, which is the fourth; the fifth is 2m + 1.
+    assert [accepted(said(part, sender, READY, A)) for sender in (2, 3, 4)] == [[], [], []]
+    assert accepted(said(part, 5, READY, A)) == [A]
 
 
 def test_echoes_of_two_values_are_not_added_up() -> None:
@@ -186,6 +194,18 @@ def test_that_one_accepts_and_another_never_does_is_broken() -> None:
     assert result.verdict.outcome.value == "violation"
     result = play("reliable-broadcast", 4, 1, {0: "replayer"}, on=Deaf())
     assert result.verdict.properties["termination"].status.value == "broken"
+
+
+def test_a_link_that_loses_is_charged_and_one_that_delays_harms_nobody() -> None:
+    slow = {"at": "round 1", "links": {"delay": "300ms"}}
+    result = play("reliable-broadcast", 4, 1, chaos=[slow])
+    assert result.verdict.outcome.value == "pass"
+    assert set(result.decisions.values()) == {A}
+
+
+def test_a_timetable_names_times_where_there_are_no_rounds() -> None:
+    with pytest.raises(ScenarioError, match="has no rounds: name a time"):
+        scenario("reliable-broadcast", 4, 1, chaos=[{"at": "round 2", "kill": 1}])
 
 
 def test_three_generals_are_one_too_few() -> None:

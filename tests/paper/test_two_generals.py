@@ -57,6 +57,16 @@ def test_whole_generals_come_to_the_same_under_every_loss(count: int) -> None:
             )
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3, 4])
+def test_nobody_is_charged_with_a_loss_and_nothing_is_owed_after_one(lost: int) -> None:
+    step = {"at": "round 1", "links": {"rounds": [lost], "lose": 1}}
+    result = play("two-generals", 2, 0, messages=4, chaos=[step])
+    assert result.verdict.faulty == ()
+    assert result.verdict.not_owed is not None
+    assert result.verdict.properties["ic2"].status.value == "vacuous"
+    assert result.verdict.outcome.value == ("out-of-model" if lost == 4 else "pass")
+
+
 def test_nobody_sends_after_a_loss() -> None:
     result = play("two-generals", 2, 0, {0: "silent"}, messages=5)
     assert messages(result) == []

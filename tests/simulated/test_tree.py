@@ -85,6 +85,12 @@ def test_what_a_loyal_general_said_and_nobody_heard_is_no_lie() -> None:
     assert lies(tree) == set()
 
 
+def test_who_turns_traitor_in_mid_run_lies_from_then_on() -> None:
+    step = {"at": "round 2", "promote": {"general": 3, "strategy": "flip"}}
+    tree = all_of(play("oral", 4, 1, order=A, chaos=[step]))[1]
+    assert lies(tree) == {(0, 3)}
+
+
 def test_under_interactive_consistency_each_commander_has_his_tree() -> None:
     result = play(
         "interactive-consistency", 4, 1, {3: "flip"}, inputs=[A, R, A, R], combiner="vector"
