@@ -248,7 +248,8 @@ class General:
                 assert_never(message)
 
     def close(self) -> None:
-        """Ends the journal under this general's signature; nothing is entered afterwards."""
+        """Ends the journal under this general's signature. Nothing is entered afterwards, and so
+        nothing is said: a frame that his journal does not hold would convict him."""
         if self.journal.is_closed:
             return
         ending = Closed(
@@ -258,6 +259,8 @@ class General:
             signature=b"",
         )
         self.journal.close(self.signer, self._run, ending)
+        self._halted = True
+        self._timers.clear()
 
     def hand_in(self) -> Iterator[bytes]:
         """The journal file, closed. A traitor who conceals hands in what a loyal general would
