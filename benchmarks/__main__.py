@@ -20,6 +20,7 @@ NAMES = (
     "limit_signed",
     "limit_muster",
     "simulated_hundred",
+    "simulated_runs",
     "oral_arithmetic",
     "signed_limit",
     "audits",

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from node.messages import Bundle, Empty, Oral, Signed, SignedOrder
+from node.messages import Bundle, Empty, Oral, Parcels, Signed, SignedOrder
 from node.orders import Decision, GeneralId, Value
 
 
@@ -38,6 +38,8 @@ class Reason(StrEnum):
     NOT_SENDER = "not_sender"
     BAD_SIGNATURE = "bad_signature"
     BAD_PROOF = "bad_proof"
+    # of relayed parcels
+    NOT_ON_PATH = "not_on_path"
 
 
 class Send(msgspec.Struct, frozen=True, tag="send"):
@@ -45,7 +47,7 @@ class Send(msgspec.Struct, frozen=True, tag="send"):
 
     to: tuple[GeneralId, ...]
     round: int
-    body: Empty | Oral | Signed | Bundle
+    body: Empty | Oral | Signed | Bundle | Parcels
     messages: int
     rule: str
 

@@ -60,6 +60,7 @@ from node.messages import (
     Echo,
     Frame,
     Message,
+    Parcels,
     Probe,
     Signed,
     Vouched,
@@ -68,6 +69,7 @@ from node.messages import (
 from node.orders import Brief, GeneralId, others
 from node.protocols import catalogue
 from node.protocols.lockstep import Machine
+from node.relay import relayed
 from node.rounds import Rounds
 from node.signatures import Chains, Signer, is_admissible
 from node.traitors import Seat, Traitor, strategy_of
@@ -97,7 +99,9 @@ Action: TypeAlias = Deliver | SetTimer | CancelTimer | Reach | Decide
 def loyal_machine(me: GeneralId, brief: Brief, chains: Chains) -> Machine:
     """What a loyal general runs; an auditor runs it again."""
     part = catalogue.build(me, brief, chains)
-    return part if isinstance(part, Machine) else Rounds(part, brief.delta_s, brief.barriers)
+    if isinstance(part, Machine):
+        return part
+    return Rounds(relayed(me, brief, part), brief.delta_s, brief.barriers)
 
 
 class General:
@@ -136,8 +140,10 @@ class General:
         self.chains = Chains(muster.run, protocol, self._publics)
         self._opener, self._vouching = self._accountable(muster)
         self._links = LinkFaults(self.me, muster.seed)
-        self._seat = Seat(self.me, muster.brief, muster.seed, self._keys, self.chains)
-        self._loyal = loyal_machine(self.me, muster.brief, self.chains)
+        self._loyal = self._loyal_with(muster.brief)
+        self._seat = Seat(
+            self.me, muster.brief, muster.seed, self._keys, self.chains, self._loyal_with
+        )
         self._machine = self._playing(muster.role)
         self.journal.append(
             Opened(
@@ -302,6 +308,10 @@ class General:
             return self._refuse(sender, frame, "A4")
         return self._hear(sender, frame, data, at_s)
 
+    def _loyal_with(self, brief: Brief) -> Machine:
+        """The loyal machine of one who has that brief."""
+        return loyal_machine(self.me, brief, self.chains)
+
     def _playing(self, role: Role | None) -> Machine:
         return self._loyal if role is None else Traitor(self._loyal, strategy_of(role, self._seat))
 
@@ -412,6 +422,9 @@ class General:
         if isinstance(body, Bundle):
             signed = tuple(self._signed(part, i) for i, part in enumerate(body.parts))
             frame = Frame(self._run, send.round, Bundle(signed))
+        elif isinstance(body, Parcels):
+            # Only what is oral is relayed: signed orders pass from neighbour to neighbour.
+            frame = Frame(self._run, send.round, body)
         else:
             frame = Frame(self._run, send.round, self._signed(body, self._instance))
         data = wire.encode(frame)

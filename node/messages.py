@@ -68,8 +68,24 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     parts: tuple[Body, ...]
 
 
+class Parcel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What one general says to another who is no neighbour, on one path from him to the other."""
+
+    path: tuple[GeneralId, ...]
+    body: Empty | Oral | Signed | Bundle
+
+
+class Parcels(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+    """All that a general hands to a neighbour in one hop of a relay, his own and others'."""
+
+    parcels: tuple[Parcel, ...]
+
+
+#: What one general says to another in one round.
+Content: TypeAlias = Body | Bundle | Parcels
+
 #: Every kind of message that the faults of a link can single out.
-KINDS = tuple(kind_of(body) for body in (Empty, Oral, Signed, Bundle))
+KINDS = tuple(kind_of(body) for body in (Empty, Oral, Signed, Bundle, Parcels))
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=0):
@@ -77,7 +93,7 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     run: bytes
     round: int
-    body: Empty | Oral | Signed | Bundle
+    body: Empty | Oral | Signed | Bundle | Parcels
 
 
 class Vouched(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):

@@ -200,6 +200,9 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     protocol under interactive consistency, `commander` is None where every general is one. Each
     round of `barriers` opens when all are told to, as the first one does. `messages` are those of
     two generals, 0 elsewhere. `accountable`: each frame carries an authenticator.
+
+    On a sparse graph, `neighbours` are each general's, `paths` those of the relay, if there is one,
+    and `reach` how many hops lie between two generals at most.
     """
 
     protocol: str
@@ -213,6 +216,9 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     delta_s: float = 0.5
     accountable: bool = False
     barriers: tuple[int, ...] = ()
+    neighbours: tuple[tuple[GeneralId, ...], ...] = ()
+    paths: tuple[tuple[GeneralId, ...], ...] = ()
+    reach: int = 1
     messages: int = 0
 
     def lieutenants(self, commander: GeneralId) -> tuple[GeneralId, ...]:

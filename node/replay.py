@@ -19,7 +19,7 @@ from node.effects import Accuse, CancelTimer, Decide, Effect, Reason, Send, SetT
 from node.events import Event, Received, Resumed, Started, TimerFired
 from node.journal import Accused, Began, Closed, Entry, Heard, Opened, Said, Settled, Woke
 from node.journal import Resumed as WentOn
-from node.messages import Body, Bundle, Frame, Message, Signed, SignedOrder
+from node.messages import Body, Bundle, Content, Frame, Message, Parcels, Signed, SignedOrder
 from node.orders import Brief, GeneralId
 from node.protocols.lockstep import Machine
 from node.signatures import Chains
@@ -179,7 +179,9 @@ class _Replay:
             and self._agrees(frame.body, send.body)
         )
 
-    def _agrees(self, body: Body | Bundle, owed: Body | Bundle) -> bool:
+    def _agrees(self, body: Content, owed: Content) -> bool:
+        if isinstance(body, Parcels) or isinstance(owed, Parcels):
+            return body == owed
         if isinstance(owed, Bundle):
             if not isinstance(body, Bundle) or len(body.parts) != len(owed.parts):
                 return False
@@ -219,5 +221,5 @@ class _Replay:
             return f"{len(said.data)} bytes"
         return self._worded(frame.body, frame.round)
 
-    def _worded(self, body: Body | Bundle, round: int) -> str:
+    def _worded(self, body: Content, round: int) -> str:
         return f"in round {round}, {body_text(body, self._brief, round)}"

@@ -17,7 +17,7 @@ from typing import assert_never
 
 from node.effects import CancelTimer, Effect, Milestone, Miss, Reach, Reason, Refuse, SetTimer
 from node.events import Event, Received, Resumed, Started, TimerFired
-from node.messages import Body, Bundle, Frame
+from node.messages import Content, Frame
 from node.orders import GeneralId
 from node.protocols.lockstep import Lockstep
 
@@ -43,7 +43,7 @@ class Rounds:
         self._awaited: frozenset[GeneralId] = frozenset()
         self._absent: set[GeneralId] = set()
         #: Frames kept by round: this one's and, of generals who are ahead, later ones'.
-        self._heard: dict[int, dict[GeneralId, Body | Bundle]] = {
+        self._heard: dict[int, dict[GeneralId, Content]] = {
             r: {} for r in range(1, protocol.rounds + 1)
         }
         self._speakers = {r: protocol.speakers(r) for r in self._heard}

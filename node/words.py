@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from node.messages import Body, Bundle, Empty, Oral, Signed
+from node.messages import Bundle, Content, Empty, Oral, Parcel, Parcels, Signed
 from node.orders import Brief, Domain
 from node.protocols.catalogue import values_in_frame
 from node.protocols.oral import read_oral
@@ -20,7 +20,7 @@ SPELT_MAX = 8
 VALUE_CHARACTERS_MAX = 40
 
 
-def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
+def body_text(body: Content, brief: Brief, round: int) -> str:
     """A body in words: its values, its signed orders, or its parts by instance."""
     match body:
         case Empty():
@@ -38,6 +38,15 @@ def body_text(body: Body | Bundle, brief: Brief, round: int) -> str:
             spelt = enumerate(parts[:SPELT_MAX])
             texts = [f"{i}: {body_text(part, brief, round)}" for i, part in spelt]
             return _listed(texts, len(parts), "instances", "; ")
+        case Parcels(parcels):
+            step = (round - 1) // brief.reach + 1
+            texts = [_parcel_text(parcel, brief, step) for parcel in parcels[:SPELT_MAX]]
+            return _listed(texts, len(parcels), "parcels", "; ")
+
+
+def _parcel_text(parcel: Parcel, brief: Brief, round: int) -> str:
+    way = ">".join(map(str, parcel.path[:SPELT_MAX]))
+    return f"{way}: {body_text(parcel.body, brief, round)}"
 
 
 def safe(text: str, characters_max: int = VALUE_CHARACTERS_MAX) -> str:

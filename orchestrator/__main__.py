@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from orchestrator.cli.accuracy import accuracy
+from orchestrator.cli.campaign import bounds, shrink, sweep
 from orchestrator.cli.chances import losses, odds
 from orchestrator.cli.cluster import order, status, up
 from orchestrator.cli.compose import compose
@@ -61,6 +62,9 @@ def byzantine() -> None:
 
 for command in (
     run,
+    sweep,
+    shrink,
+    bounds,
     validate,
     schema,
     list_,

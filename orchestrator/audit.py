@@ -19,7 +19,7 @@ from node import wire
 from node.authenticators import claim_of, frame_bytes, framed, vouched_bytes
 from node.control import Roster, run_id
 from node.journal import Accused, Entry, Heard, LedgerLine, Said, Turned
-from node.messages import Body, Bundle, Frame, Signed, SignedOrder, Vouched
+from node.messages import Body, Bundle, Frame, Parcels, Signed, SignedOrder, Vouched
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, Claim, Link, check_each, is_admissible
 from node.words import SPELT_MAX, safe
@@ -431,6 +431,8 @@ def _protocol(brief: Brief) -> str:
 
 def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
     parts: tuple[tuple[int, Body], ...]
+    if isinstance(frame.body, Parcels):
+        return
     if isinstance(frame.body, Bundle):
         parts = tuple(enumerate(frame.body.parts))
     else:

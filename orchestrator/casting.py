@@ -69,6 +69,9 @@ def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
         delta_s=scenario.delta,
         accountable=scenario.accountable,
         barriers=scenario.barriers,
+        neighbours=scenario.layout.neighbours if scenario.layout else (),
+        paths=scenario.layout.paths if scenario.layout else (),
+        reach=scenario.layout.reach if scenario.layout else 1,
         messages=scenario.messages or 0,
     )
 

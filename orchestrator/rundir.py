@@ -45,6 +45,9 @@ class RunFile(msgspec.Struct, kw_only=True):
     started: str
     versions: dict[str, str]
     hosts: dict[GeneralId, str]
+    #: The graph's links by general, and the paths of the relay, which are its certificate.
+    neighbours: list[list[GeneralId]] = []
+    paths: list[list[GeneralId]] = []
 
 
 class RunDir:

@@ -26,7 +26,7 @@ from node.journal import (
     is_closing,
     spelt,
 )
-from node.messages import Body, Bundle, Empty, Frame, Oral, Signed
+from node.messages import Bundle, Content, Empty, Frame, Oral, Parcels, Signed
 from node.orders import Brief, GeneralId
 from node.protocols.catalogue import values_in_frame
 from node.protocols.oral import read_oral
@@ -221,7 +221,7 @@ def _seen(seen: Any) -> str:
     return safe(f"in round {round}, {sender} says {values}")
 
 
-def _values(body: Body | Bundle, brief: Brief, round: int) -> object:
+def _values(body: Content, brief: Brief, round: int) -> object:
     """A body without keys and signatures."""
     match body:
         case Empty():
@@ -233,6 +233,9 @@ def _values(body: Body | Bundle, brief: Brief, round: int) -> object:
             return [(brief.domain.read(order.token), order.signers) for order in orders]
         case Bundle(parts):
             return [_values(part, brief, round) for part in parts]
+        case Parcels(parcels):
+            step = (round - 1) // brief.reach + 1
+            return [(parcel.path, _values(parcel.body, brief, step)) for parcel in parcels]
 
 
 def sent(record: Record) -> Iterator[tuple[Said, Frame]]:

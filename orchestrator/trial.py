@@ -128,6 +128,8 @@ def _write_muster(
         started=started.isoformat(),
         versions=dict(versions()),
         hosts=dict(mustered.hosts),
+        neighbours=[list(near) for near in scenario.layout.neighbours] if scenario.layout else [],
+        paths=[list(path) for path in scenario.layout.paths] if scenario.layout else [],
     )
     place.write_json("run.json", run_file)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from node.effects import Accuse, Decide, Reason, Refuse
-from node.messages import Body, Bundle
+from node.messages import Content
 from node.orders import GeneralId
 from node.protocols.lockstep import Lockstep
 
@@ -26,7 +26,7 @@ class Frame:
     round: int
     sender: GeneralId
     receiver: GeneralId
-    body: Body | Bundle
+    body: Content
     messages: int
     rule: str
 
@@ -62,7 +62,7 @@ class Field:
         return [sum(f.messages for f in self.frames if f.round == r) for r in range(1, last + 1)]
 
     def _play_round(self, round: int) -> None:
-        heard: dict[GeneralId, dict[GeneralId, Body | Bundle]] = {g: {} for g in self.parts}
+        heard: dict[GeneralId, dict[GeneralId, Content]] = {g: {} for g in self.parts}
         for frame in self._said(round):
             body = self.on_the_way(round, frame.sender, frame.receiver, frame.body)
             if body is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -68,7 +70,14 @@ def played(brief: Brief) -> Entry:
 
 def rounds(brief: Brief) -> int:
     """How many rounds it takes; of what has none, how many kinds of messages."""
-    return brief.messages or PROTOCOLS[brief.protocol].rounds(brief.m)
+    return rounds_of(brief.protocol, brief.over, brief.m, brief.messages, brief.reach)
+
+
+def rounds_of(protocol: str, over: str | None, m: int, messages: int | None, reach: int) -> int:
+    """The same, of a brief's fields. On a graph SM takes the rounds of its diameter more (m + d),
+    and what is relayed as many for each of its own as the longest path has hops."""
+    alone = messages or PROTOCOLS[protocol].rounds(m)
+    return alone + reach - 1 if "signed" in (protocol, over) else alone * reach
 
 
 def generals_min(brief: Brief) -> int:
@@ -86,8 +95,11 @@ def values_in_frame(brief: Brief, round: int) -> int:
 
 def frame_bytes(brief: Brief) -> int:
     """The largest frame that a loyal general sends, roughly: oral arrays are what grows."""
-    per_instance = brief.domain.packed_bytes(values_in_frame(brief, rounds(brief)))
-    return 64 + (per_instance + 8) * instances(brief)
+    last = rounds_of(brief.protocol, brief.over, brief.m, brief.messages, 1)
+    per_instance = brief.domain.packed_bytes(values_in_frame(brief, last))
+    steps = Counter(step for path in brief.paths for step in enumerate(pairwise(path)))
+    parcels = max(steps.values(), default=1)
+    return 64 + ((per_instance + 8) * instances(brief) + 4 * brief.reach) * parcels
 
 
 def messages(brief: Brief) -> int:
@@ -116,9 +128,17 @@ def why_not_owed(brief: Brief, faulty: Collection[GeneralId]) -> str | None:
         return played(brief).nothing_owed
     if faulty and brief.n < needed:
         return f"n = {brief.n} is below {needed}, which m = {brief.m} needs"
+    if faulty and brief.paths and (fewest := _fewest_paths(brief)) < 2 * brief.m + 1:
+        return f"two generals have {fewest} disjoint paths, below 2m + 1 = {2 * brief.m + 1}"
     if brief.protocol == TMR and brief.over is None and brief.commander in faulty:
         return "nobody agrees on the sensor's reading before the replicas work on it"
     return None
+
+
+def _fewest_paths(brief: Brief) -> int:
+    """How many paths lead from one general to another who is no neighbour, at the least."""
+    counts = Counter((path[0], path[-1]) for path in brief.paths if len(path) > 2)
+    return min(counts.values(), default=2 * brief.m + 1)
 
 
 def title_of(brief: Brief, general: GeneralId) -> str:
@@ -234,6 +254,8 @@ def _signed_instance(
         domain=brief.domain,
         verify=chains.verify,
         order=brief.value if me == commander else None,
+        neighbours=brief.neighbours[me] if brief.neighbours else None,
+        rounds=rounds(brief),
     )
 
 

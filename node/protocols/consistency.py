@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from node.effects import Decide, Effect, Reason, Refuse, Send
-from node.messages import Body, Bundle, Empty
+from node.messages import Body, Bundle, Content, Empty, Parcels
 from node.orders import Combiner, Domain, GeneralId, Value
 from node.protocols.lockstep import Lockstep
 from node.quorums import combine, tally
@@ -35,7 +35,7 @@ class InteractiveConsistency:
         rules: set[str] = set()
         for index, instance in enumerate(self.instances):
             for send in instance.say(round):
-                assert not isinstance(send.body, Bundle)
+                assert not isinstance(send.body, Bundle | Parcels)
                 rules.add(send.rule)
                 for peer in send.to:
                     parts = bodies.setdefault(peer, [Empty()] * len(self.instances))
@@ -47,7 +47,7 @@ class InteractiveConsistency:
             for peer, parts in sorted(bodies.items())
         ]
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         effects: list[Effect] = []
         bundles: dict[GeneralId, tuple[Body, ...]] = {}
         for speaker, body in heard.items():
@@ -77,7 +77,7 @@ class InteractiveConsistency:
     ) -> list[Effect]:
         """Hands an instance its speakers' parts; a part of one who has no say in it is refused."""
         speakers = instance.speakers(round)
-        spoken: dict[GeneralId, Body | Bundle] = {}
+        spoken: dict[GeneralId, Content] = {}
         intruders: list[Effect] = []
         for speaker, parts in bundles.items():
             if speaker in speakers:

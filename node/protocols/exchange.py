@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from node.effects import Decide, Effect, Reason, Refuse, Send
-from node.messages import Body, Bundle, Oral
+from node.messages import Content, Oral
 from node.orders import Combiner, Domain, GeneralId, Value, others
 from node.protocols.oral import read_oral
 from node.quorums import combine, tally
@@ -42,7 +42,7 @@ class Exchange:
     def say(self, round: int) -> list[Send]:
         return self._ex_1_tell(round)
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         refused: list[Effect] = []
         for speaker, body in heard.items():
             value = self._read(body)
@@ -64,6 +64,6 @@ class Exchange:
         value = combine(self._values, self._combiner, self._domain)
         return Decide(value=value, tally=tally(self._values), rule="EX-2")
 
-    def _read(self, body: Body | Bundle) -> Value | Reason:
+    def _read(self, body: Content) -> Value | Reason:
         codes = read_oral(body, 1, self._domain)
         return codes if isinstance(codes, Reason) else self._domain.value(codes[0])

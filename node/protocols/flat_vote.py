@@ -22,7 +22,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from node.effects import Decide, Effect, Reason, Refuse, Send
-from node.messages import Body, Bundle, Oral
+from node.messages import Content, Oral
 from node.orders import Codes, Domain, GeneralId, Value, others
 from node.protocols.oral import read_oral
 from node.quorums import lockstep_rounds, majority, tally
@@ -62,7 +62,7 @@ class FlatVote:
             return self._fv_2_tell_everyone(round)
         return self._fv_1_relay(round)
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         if self._me == self._commander and round < self.rounds:
             return []
         refused: list[Effect] = []

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from node.effects import Decide, Effect, Send
 from node.events import Event
-from node.messages import Body, Bundle
+from node.messages import Content
 from node.orders import GeneralId
 
 
@@ -34,7 +34,7 @@ class Lockstep(Protocol):
         """The frames of `round`, one a receiver, empty ones included."""
         ...
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         """What the speakers said in `round`, in ascending order; absentees are missing."""
         ...
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from node.effects import Decide, Effect, Reason, Refuse, Send
-from node.messages import Body, Bundle, Oral
+from node.messages import Content, Oral
 from node.orders import Codes, Domain, GeneralId, Value, others
 from node.protocols import paths
 from node.quorums import lockstep_rounds, majorities, tally
@@ -57,7 +57,7 @@ class OralMessages:
             return self._om_1_order() if round == 1 else []
         return self._om_2_relay(round) if round > 1 else []
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         if self._me == self._commander:
             return []
         return self._om_2_take(round, heard)
@@ -76,7 +76,7 @@ class OralMessages:
         rule = "OM-1" if self.rounds > 1 else "OM-0"
         return [Send(self._peers, 1, Oral(self._domain.pack(codes)), messages=1, rule=rule)]
 
-    def _om_2_take(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def _om_2_take(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         """Takes what was said in `round` into a new level; silence and nonsense leave the default.
 
         Of speaker j's array, over paths without j, the paths without me become mine that end in j.
@@ -103,7 +103,7 @@ class OralMessages:
         round: int,
         speakers: tuple[GeneralId, ...],
         count: int,
-        heard: Mapping[GeneralId, Body | Bundle],
+        heard: Mapping[GeneralId, Content],
     ) -> tuple[Codes, list[Effect]]:
         """(speakers, count): what each said, the default from those who said nothing to the point.
 
@@ -155,7 +155,7 @@ class OralMessages:
         return resolved[::-1]
 
 
-def read_oral(body: Body | Bundle, count: int, domain: Domain) -> Codes | Reason:
+def read_oral(body: Content, count: int, domain: Domain) -> Codes | Reason:
     """The `count` codes that a body holds, or why it holds no such thing."""
     fault = oral_fault(body, count, domain)
     if fault is not None or not isinstance(body, Oral):
@@ -164,7 +164,7 @@ def read_oral(body: Body | Bundle, count: int, domain: Domain) -> Codes | Reason
     return codes if domain.are_codes(codes) else Reason.BAD_VALUE
 
 
-def oral_fault(body: Body | Bundle, count: int, domain: Domain) -> Reason | None:
+def oral_fault(body: Content, count: int, domain: Domain) -> Reason | None:
     """Why a body cannot be `count` packed values, which are not yet looked at, if it cannot."""
     if not isinstance(body, Oral) or len(body.values) != domain.packed_bytes(count):
         return Reason.BAD_SHAPE

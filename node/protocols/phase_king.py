@@ -25,7 +25,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from node.effects import Decide, Effect, Reason, Refuse, Send
-from node.messages import Body, Bundle, Empty, Oral
+from node.messages import Content, Empty, Oral
 from node.orders import Domain, GeneralId, Value, others
 from node.protocols.oral import read_oral
 from node.quorums import phase_kings, tally
@@ -68,7 +68,7 @@ class _Phases:
             return self._tell(round, self._value_or_default())
         return self._tell(round, self._value)
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         refused: list[Effect] = []
         named: dict[GeneralId, Value] = {}
         for speaker, body in heard.items():

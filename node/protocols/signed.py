@@ -15,10 +15,10 @@ last, never the receiver's. Two values are enough: with two, choice is fixed (Do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from node.effects import Accuse, Decide, Effect, Note, Reason, Refuse, Send
-from node.messages import Body, Bundle, Empty, Signed, SignedOrder
+from node.messages import Content, Empty, Signed, SignedOrder
 from node.orders import Domain, GeneralId, Value, others
 from node.quorums import choice, lockstep_rounds
 
@@ -29,7 +29,8 @@ VALUES_KEPT = 2
 class SignedMessages:
     """One general's part in SM(m). The instance is the commander's id.
 
-    `verify(order, instance)` says whether every signature of a chain is good.
+    `verify(order, instance)` says whether every signature of a chain is good. On a graph, a general
+    speaks to his `neighbours` alone, and `rounds` are m + d: SM(m + d - 1), section 6.
     """
 
     def __init__(
@@ -42,15 +43,19 @@ class SignedMessages:
         domain: Domain,
         verify: Callable[[SignedOrder, int], bool],
         order: Value | None = None,
+        neighbours: Collection[GeneralId] | None = None,
+        rounds: int | None = None,
     ) -> None:
-        self.rounds = lockstep_rounds(m)
+        self.rounds = rounds or lockstep_rounds(m)
         self._me = me
         self._n = n
         self._commander = commander
         self._domain = domain
         self._verify = verify
         self._order = order
-        self._peers = others(range(n), commander, me)
+        near = range(n) if neighbours is None else neighbours
+        self._is_near_commander = commander in near
+        self._peers = others(near, commander, me)
         #: V, with the order that brought each value; at most two.
         self._accepted: list[tuple[Value, SignedOrder]] = []
         #: How many of V were accepted before the round that is being played.
@@ -62,14 +67,16 @@ class SignedMessages:
     def speakers(self, round: int) -> frozenset[GeneralId]:
         if self._me == self._commander:
             return frozenset()
-        return frozenset([self._commander] if round == 1 else self._peers)
+        if round == 1:
+            return frozenset([self._commander] if self._is_near_commander else [])
+        return frozenset(self._peers)
 
     def say(self, round: int) -> list[Send]:
         if self._me == self._commander:
             return self._sm_1_order() if round == 1 else []
         return self._sm_2_relay(round) if round > 1 else []
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         effects: list[Effect] = []
         for speaker, body in heard.items():
             if isinstance(body, Signed):

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from node.effects import Decide, Effect, Reason, Refuse, Send
-from node.messages import Body, Bundle, Oral
+from node.messages import Content, Oral
 from node.orders import Domain, GeneralId, Value
 from node.protocols.lockstep import Lockstep
 from node.protocols.oral import OralMessages, read_oral
@@ -59,7 +59,7 @@ class TripleModular:
             return self._tmr_3_answer() if self._me in REPLICAS else []
         return self._agreement.say(round) if self._agrees_in(round) else []
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         if round < ANSWERS:
             return self._agreement.hear(round, heard) if self._agrees_in(round) else []
         refused: list[Effect] = []

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from node.effects import Decide, Effect, Reason, Refuse, Send
-from node.messages import Body, Bundle, Oral
+from node.messages import Content, Oral
 from node.orders import Domain, GeneralId, Value
 from node.protocols.oral import read_oral
 
@@ -44,7 +44,7 @@ class TwoGenerals:
             return []
         return self._tg_1_order(round)
 
-    def hear(self, round: int, heard: Mapping[GeneralId, Body | Bundle]) -> list[Effect]:
+    def hear(self, round: int, heard: Mapping[GeneralId, Content]) -> list[Effect]:
         refused: list[Effect] = []
         for speaker, body in heard.items():
             codes = read_oral(body, 1, self._domain)

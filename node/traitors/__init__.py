@@ -13,13 +13,19 @@ from node.control import Role
 from node.traitors.crasher import Crasher
 from node.traitors.delayer import Delayer
 from node.traitors.flip import Flip
+from node.traitors.flooder import Flooder
 from node.traitors.forger import Forger
+from node.traitors.last_round import LastRound
+from node.traitors.malformer import Malformer
 from node.traitors.many_faced import ManyFaced
+from node.traitors.padder import Padder
 from node.traitors.parity import Parity
 from node.traitors.random_values import RandomValues
 from node.traitors.replayer import Replayer
 from node.traitors.script import Script
 from node.traitors.silent import Silent
+from node.traitors.slow_loris import SlowLoris
+from node.traitors.splicer import Splicer
 from node.traitors.traitor import (
     Power,
     Seat,
@@ -29,6 +35,7 @@ from node.traitors.traitor import (
     parameters,
     takes_others,
 )
+from node.traitors.twins import Twins
 from node.traitors.two_faced import TwoFaced
 
 __all__ = [
@@ -56,6 +63,13 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "delayer": Delayer,
     "crasher": Crasher,
     "many-faced": ManyFaced,
+    "last-round": LastRound,
+    "padder": Padder,
+    "splicer": Splicer,
+    "twins": Twins,
+    "slow-loris": SlowLoris,
+    "flooder": Flooder,
+    "malformer": Malformer,
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ import numpy as np
 
 from node.effects import Effect, Lie, Send
 from node.events import Event
-from node.messages import Body, Bundle, Oral, Signed, SignedOrder
+from node.messages import Body, Bundle, Content, Oral, Parcel, Parcels, Signed, SignedOrder
 from node.orders import Brief, Codes, GeneralId, Value
 from node.protocols.catalogue import values_in_frame
 from node.protocols.lockstep import Machine
@@ -39,13 +39,17 @@ class Power(StrEnum):
 
 @dataclass(frozen=True)
 class Seat:
-    """What a traitor knows and may use: who he is, the brief, his coalition's keys, and chance."""
+    """What a traitor knows and may use: who he is, the brief, his coalition's keys, and chance.
+
+    `another` makes one more loyal machine of his, with another brief.
+    """
 
     me: GeneralId
     brief: Brief
     seed: int
     keys: Mapping[GeneralId, Signer]
     chains: Chains
+    another: Callable[[Brief], Machine] | None = None
 
     def chance(self, to: GeneralId, round: int, purpose: str) -> np.random.Generator:
         """Chance keyed by (seed, sender, receiver, round), never by arrival."""
@@ -87,6 +91,10 @@ class Strategy:
         self.trigger = Trigger()
         self.name = type(self).__name__
 
+    def hears(self, event: Event) -> bool:
+        """Whether the loyal machine learns of an event at all."""
+        return True
+
     def on_event(self, event: Event, effects: list[Effect]) -> list[Effect]:
         """What becomes of what the loyal machine asked for on this event."""
         changed: list[Effect] = []
@@ -121,7 +129,7 @@ class Strategy:
 
     # What strategies build with.
 
-    def substitute(self, send: Send, to: GeneralId, body: Body | Bundle | None) -> list[Effect]:
+    def substitute(self, send: Send, to: GeneralId, body: Content | None) -> list[Effect]:
         """`send` with another body, or with none, and the lie entered where there is one."""
         if body == send.body:
             return [send]
@@ -140,7 +148,7 @@ class Strategy:
         padding = (bytes(SIGNATURE_BYTES),) * missing
         return msgspec.structs.replace(signed, signatures=signed.signatures + padding)
 
-    def describe(self, body: Body | Bundle | None, round: int) -> str:
+    def describe(self, body: Content | None, round: int) -> str:
         return "nothing" if body is None else body_text(body, self.seat.brief, round)
 
     def _to_one(self, send: Send, to: GeneralId) -> list[Effect]:
@@ -148,11 +156,20 @@ class Strategy:
             return [send]
         return self.tell(send, to)
 
-    def _altered(self, body: Body | Bundle, to: GeneralId, round: int) -> Body | Bundle:
+    def _altered(self, body: Content, to: GeneralId, round: int) -> Content:
+        if isinstance(body, Parcels):
+            step = (round - 1) // self.seat.brief.reach + 1
+            return Parcels(tuple(self._opened(parcel, step) for parcel in body.parcels))
         if not isinstance(body, Bundle):
             return self.alter(body, to, round, self.seat.brief.commander or 0)
         parts = enumerate(body.parts)
         return Bundle(tuple(self.alter(part, to, round, index) for index, part in parts))
+
+    def _opened(self, parcel: Parcel, round: int) -> Parcel:
+        """What becomes of what is relayed, his own or another's, in the protocol's own round."""
+        body = self._altered(parcel.body, parcel.path[-1], round)
+        assert not isinstance(body, Parcels)
+        return Parcel(parcel.path, body)
 
     def _falsified(self, order: SignedOrder, to: GeneralId, round: int) -> SignedOrder:
         """The order with its value through `lie`; signatures already there stay, good or not."""
@@ -172,7 +189,8 @@ class Traitor:
         self._strategy = strategy
 
     def on_event(self, event: Event) -> list[Effect]:
-        return self._strategy.on_event(event, self._machine.on_event(event))
+        effects = self._machine.on_event(event) if self._strategy.hears(event) else []
+        return self._strategy.on_event(event, effects)
 
     def learn(self, event: Event) -> None:
         """Tells the strategy what happened before its time."""

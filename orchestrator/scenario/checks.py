@@ -26,11 +26,12 @@ from node.signatures import Chains
 from node.traitors import Seat, seated, strategy_class
 from orchestrator.scenario.completion import DERIVED, Known, fitted
 from orchestrator.scenario.document import KEY, Path
-from orchestrator.scenario.model import Expect
+from orchestrator.scenario.model import Expect, layout_of
 from orchestrator.scenario.problems import shown, suggestion
-from orchestrator.scenario.terms import NUMBERS, WITHOUT_M, Protocol
+from orchestrator.scenario.terms import NUMBERS, ON_GRAPHS, WITHOUT_M, Over, Protocol
 from orchestrator.scenario.timetable import Step, named
 from orchestrator.scenario.written import Entry
+from orchestrator.topology import COMPLETE, Edges
 
 #: A run of more paper messages than this is played only by force.
 MESSAGES_MAX = 1_000_000
@@ -311,6 +312,37 @@ def _triggers_at_generals(traitors: dict[Any, Entry], n: int) -> Iterator[Flaw]:
                 yield path, _no_general(general, n)
             elif entry.who() == (general,):
                 yield path, f"general {general} sends nothing to himself"
+
+
+# Topology.
+
+
+@_check
+def _topology_carries_it(
+    protocol: Protocol,
+    over: Over | None,
+    n: int,
+    m: int,
+    topology: str | Edges,
+    seed: int,
+    force: bool,
+) -> Iterator[Flaw]:
+    if not isinstance(topology, str):
+        for index, (one, other) in enumerate(topology):
+            if other >= n:
+                yield ("topology", index), _no_general(other, n)
+            elif one == other:
+                yield ("topology", index), f"general {one} has no link to himself"
+        if any(other >= n or one == other for one, other in topology):
+            return
+    if topology != COMPLETE and protocol not in ON_GRAPHS:
+        listed = ", ".join(ON_GRAPHS)
+        yield ("topology",), f"{protocol} is played where all speak to all: on graphs, {listed}"
+        return
+    try:
+        layout_of(protocol, over, n, m, topology, seed, force)
+    except ValueError as fault:
+        yield ("topology",), str(fault)
 
 
 # Chaos.

@@ -15,10 +15,11 @@ from node.orders import (
     Numbers,
     Value,
 )
-from orchestrator.scenario.model import Expect, Scenario, Traitor
+from orchestrator.scenario.model import Expect, Scenario, Traitor, layout_of
 from orchestrator.scenario.model import rounds as rounds_of
 from orchestrator.scenario.terms import NUMBERS, Over, Protocol
 from orchestrator.scenario.written import Entry
+from orchestrator.topology import COMPLETE, Layout
 
 #: Fields by name, as far as they could be read or follow from others.
 Known: TypeAlias = dict[str, Any]
@@ -38,6 +39,7 @@ def completed(fields: Known, written: frozenset[str]) -> Known:
         "delta": 0.5,
         "messages": None,
         "traitors": {},
+        "topology": COMPLETE,
         "chaos": {},
         "coalition": True,
         "accountable": False,
@@ -107,8 +109,11 @@ def _domain(values: Any, default: Value) -> Domain | None:
 
 
 def _complete_rounds(known: Known) -> None:
-    if "protocol" in known and "m" in known:
-        known["rounds"] = rounds_of(known["protocol"], known["m"], known.get("messages"))
+    laid = _laid_out(known)
+    reach = laid.reach if laid else 1
+    if "protocol" in known and "m" in known and "topology" in known:
+        over, messages = known.get("over"), known.get("messages")
+        known["rounds"] = rounds_of(known["protocol"], over, known["m"], messages, reach)
     if {"protocol", "n", "m", "domain"} <= known.keys():
         known["brief"] = Brief(
             protocol=known["protocol"].value,
@@ -120,7 +125,29 @@ def _complete_rounds(known: Known) -> None:
             domain=known["domain"],
             delta_s=known.get("delta", 0.5),
             messages=known.get("messages") or 0,
+            neighbours=laid.neighbours if laid else (),
+            paths=laid.paths if laid else (),
+            reach=reach,
         )
+
+
+def _laid_out(known: Known) -> Layout | None:
+    """The graph, where it can be known; where it cannot carry the run, a check will say why."""
+    needed = {"protocol", "n", "m", "topology", "seed", "force"}
+    if not needed <= known.keys() or ("over" in known["written"] and "over" not in known):
+        return None
+    try:
+        return layout_of(
+            known["protocol"],
+            known.get("over"),
+            known["n"],
+            known["m"],
+            known["topology"],
+            known["seed"],
+            known["force"],
+        )
+    except (ValueError, KeyError, IndexError):
+        return None
 
 
 #: What of an entry each of its traitors gets.

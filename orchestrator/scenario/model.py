@@ -33,6 +33,7 @@ from orchestrator.scenario.terms import (
     Line,
     Name,
     OutcomeName,
+    Over,
     OverName,
     Protocol,
     ProtocolName,
@@ -41,9 +42,11 @@ from orchestrator.scenario.terms import (
     StandingName,
     StrategyName,
     Text,
+    TopologyOf,
     duration,
 )
 from orchestrator.scenario.timetable import FROZEN, Step, Trigger, written_step
+from orchestrator.topology import COMPLETE, Edges, Layout, layout
 
 #: Text that is written without quotation marks.
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -106,6 +109,7 @@ class Scenario(BaseModel):
     delta: DeltaS
     seed: Count
     traitors: tuple[Traitor, ...] = ()
+    topology: TopologyOf = COMPLETE
     chaos: tuple[Step, ...] = ()
     coalition: StrictBool = True
     accountable: StrictBool = False
@@ -144,7 +148,15 @@ class Scenario(BaseModel):
 
     @property
     def rounds(self) -> int:
-        return rounds(self.protocol, self.m, self.messages)
+        reach = self.layout.reach if self.layout else 1
+        return rounds(self.protocol, self.over, self.m, self.messages, reach)
+
+    @property
+    def layout(self) -> Layout | None:
+        """Who can speak to whom, and by which paths; None where everyone can to everyone."""
+        return layout_of(
+            self.protocol, self.over, self.n, self.m, self.topology, self.seed, self.force
+        )
 
     @property
     def barriers(self) -> tuple[int, ...]:
@@ -169,8 +181,10 @@ class Scenario(BaseModel):
         fields["delta"] = duration(self.delta)
         fields["expect"] = _given(fields["expect"])
         fields["traitors"] = _grouped(self.traitors)
-        # Where nothing befalls anyone, nothing is said of it.
+        # Where nothing befalls anyone, and all speak to all, nothing is said of it.
         del fields["chaos"]
+        if self.topology == COMPLETE:
+            del fields["topology"]
         if self.chaos:
             fields["chaos"] = [written_step(step) for step in self.chaos]
         yaml = YAML(typ="rt", pure=True)
@@ -182,9 +196,26 @@ class Scenario(BaseModel):
         return out.getvalue()
 
 
-def rounds(protocol: Protocol, m: int, messages: int | None = None) -> int:
-    """How many rounds a protocol takes."""
-    return messages or catalogue.PROTOCOLS[protocol.value].rounds(m)
+def rounds(
+    protocol: Protocol, over: Over | None, m: int, messages: int | None = None, reach: int = 1
+) -> int:
+    """How many rounds a protocol takes; `reach` is the graph's."""
+    under = over.value if over else None
+    return catalogue.rounds_of(protocol.value, under, m, messages, reach)
+
+
+def layout_of(
+    protocol: Protocol,
+    over: Over | None,
+    n: int,
+    m: int,
+    topology: str | Edges,
+    seed: int,
+    force: bool,
+) -> Layout | None:
+    """How a protocol is laid out on a graph. ValueError where it cannot be."""
+    is_signed = "signed" in (protocol, over)
+    return layout(n, m, topology, seed, is_signed=is_signed, is_forced=force)
 
 
 def _plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from node.orders import Combiner, Decision, Value
 from node.protocols.catalogue import PROTOCOLS
 from node.traitors import STRATEGIES
 from orchestrator.scenario.problems import shown
+from orchestrator.topology import NAMES, Edges
 
 GENERALS_MAX = 255
 #: A general's number and a count fit a 64-bit field of every wire format.
@@ -30,6 +31,7 @@ VALUE_CHARACTERS_MAX = 200
 NUMBERS = "numbers"
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,20})?) ?(ms|s)")
+_REGULAR = re.compile(r"random-regular [0-9]{1,3}")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _OWN_STRATEGY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*")
 
@@ -55,6 +57,17 @@ class Protocol(StrEnum):
 
 #: What takes an m of its own if none is written.
 WITHOUT_M = (Protocol.EXCHANGE, Protocol.TMR, Protocol.TWO_GENERALS)
+
+
+#: What is also played where not everyone can speak to everyone.
+ON_GRAPHS = (
+    Protocol.ORAL,
+    Protocol.SIGNED,
+    Protocol.EXCHANGE,
+    Protocol.INTERACTIVE_CONSISTENCY,
+    Protocol.PHASE_KING,
+    Protocol.PHASE_QUEEN,
+)
 
 
 class Over(StrEnum):
@@ -180,6 +193,23 @@ def _printing(text: str) -> str:
     return text
 
 
+def _topology(value: Any) -> str | Edges:
+    """A graph's name, or its edges as pairs of generals."""
+    if isinstance(value, list | tuple):
+        if not value or not all(_is_pair(one) for one in value):
+            raise wrong("must be a graph's name, or a list of links such as [0, 1]", value)
+        return tuple((min(one), max(one)) for one in value)
+    if isinstance(value, str) and (value in NAMES or _REGULAR.fullmatch(value)):
+        return value
+    names = ", ".join(NAMES)
+    raise wrong(f"must be one of {names}, or a list of links, not {shown(value)}", value, NAMES)
+
+
+def _is_pair(value: Any) -> bool:
+    is_list = isinstance(value, list | tuple) and len(value) == 2
+    return is_list and all(type(one) is int and 0 <= one < GENERALS_MAX for one in value)
+
+
 def _strategy(text: str) -> str:
     if text in STRATEGIES or _OWN_STRATEGY.fullmatch(text):
         return text
@@ -220,6 +250,19 @@ _STRATEGY_SCHEMA: dict[str, Any] = {
     "anyOf": [{"enum": list(STRATEGIES)}, {"pattern": f"^{_OWN_STRATEGY.pattern}$"}],
 }
 
+_TOPOLOGY_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "enum": [name for name in NAMES if " " not in name]},
+        {"type": "string", "pattern": f"^{_REGULAR.pattern}$"},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "array", "items": _COUNT_SCHEMA, "minItems": 2, "maxItems": 2},
+        },
+    ]
+}
+
+TopologyOf = Annotated[str | Edges, PlainValidator(_topology), WithJsonSchema(_TOPOLOGY_SCHEMA)]
 GeneralNumber = Annotated[StrictInt, Field(ge=0, le=INTEGER_MAX)]
 RoundNumber = Annotated[StrictInt, Field(ge=1, le=INTEGER_MAX)]
 ProbabilityOf = Annotated[

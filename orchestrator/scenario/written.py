@@ -42,6 +42,7 @@ from orchestrator.scenario.terms import (
     Scalar,
     StrategyName,
     Text,
+    TopologyOf,
     read_value,
     wrong,
 )
@@ -150,6 +151,7 @@ class Written(TypedDict, total=False):
     delta: Annotated[DeltaS, _about("The length of a round (500ms)")]
     seed: Annotated[Count, _about("What all chance of the run is drawn from (1)")]
     traitors: Annotated[dict[Any, Entry], _about("Who lies, how and when")]
+    topology: Annotated[TopologyOf, _about("Who can speak to whom: a graph (complete)")]
     chaos: Annotated[dict[Any, Step], _about("What befalls whom, and when: a list of steps")]
     coalition: Annotated[StrictBool, _about("Whether traitors share their signing keys (true)")]
     accountable: Annotated[StrictBool, _about("Whether frames carry authenticators (false)")]

@@ -11,9 +11,12 @@ from orchestrator import trial
 from orchestrator.backends.fork_client import ForkServer
 from orchestrator.backends.processes import Processes, state_of
 from orchestrator.backends.simulation import Simulation
+from orchestrator.expectation import unmet
 from orchestrator.faults import Fault, Kill, Pause
 from orchestrator.results import Result
-from orchestrator.scenario import Outcome
+from orchestrator.scenario import Outcome, load
+from tests.chaos_stories import FOR_CONTAINERS
+from tests.chaos_stories import STORIES as STORIES_OF_CHAOS
 from tests.live.conftest import until
 from tests.live.test_backends_agree import comes_to
 from tests.stage import A, scenario
@@ -156,3 +159,11 @@ def test_a_paused_process_is_stopped_by_the_kernel_and_goes_on_afterwards(
     # Half of the round was left: nobody missed him.
     assert result.verdict.charges == {}
     assert until(lambda: state_of(seen["pid"]) in ("", "Z"))
+
+
+@pytest.mark.parametrize("name", FOR_CONTAINERS)
+def test_a_story_for_containers_comes_out_among_processes_too(name: str, forks: ForkServer) -> None:
+    (path,) = (one for one in STORIES_OF_CHAOS if one.stem == name)
+    result = trial.play(load(path), Processes(forks=forks))
+    assert unmet(result) == []
+    assert all(one.was_inflicted for one in result.incidents)

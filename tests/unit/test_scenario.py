@@ -836,7 +836,7 @@ def test_traitors_who_lie_almost_alike_stay_apart() -> None:
 
 def test_a_resolved_scenario_says_every_field_that_its_protocol_has() -> None:
     fields = YAML(typ="safe", pure=True).load(parse(ORAL, "story").resolved_yaml())
-    foreign = {"over", "combiner", "inputs", "teaches", "messages", "chaos"}
+    foreign = {"over", "combiner", "inputs", "teaches", "messages", "chaos", "topology"}
     assert set(fields) == set(Scenario.model_fields) - foreign
     assert fields["delta"] == "500ms"
 
