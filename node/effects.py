@@ -38,6 +38,14 @@ class Reason(StrEnum):
     NOT_SENDER = "not_sender"
     BAD_SIGNATURE = "bad_signature"
     BAD_PROOF = "bad_proof"
+    # of PBFT
+    NOT_AUTHENTIC = "not_authentic"
+    NOT_PRIMARY = "not_primary"
+    BAD_VIEW = "bad_view"
+    OUTSIDE_WATERMARKS = "outside_watermarks"
+    CONFLICTING = "conflicting"
+    BAD_NEW_VIEW = "bad_new_view"
+    BAD_STATE = "bad_state"
     # of relayed parcels
     NOT_ON_PATH = "not_on_path"
 

@@ -18,7 +18,7 @@ from node.links import LINK_FRAMES_MAX, Field
 from node.logs import Log
 from node.messages import Frame, Oral
 from node.orders import Brief, GeneralId
-from node.runtime import Runtime
+from node.runtime import Runtime, wait_until
 from node.wire import FRAME_BYTES_MAX
 from orchestrator.backends import BackendError
 from orchestrator.backends.fork_client import Child, ForkServer
@@ -73,9 +73,10 @@ class Saboteur(Runtime):
 
     sabotage: Sabotage
 
-    def _start(self) -> None:
-        self._start_s = self._alarm_s = float("inf")
-        self._started_s = time.monotonic()
+    def _begin(self) -> None:
+        assert self._started_s is not None
+        wait_until(self._started_s)
+        self._first_words = []
         while not self.sabotage(self):
             pass
         self._general._halted = True
