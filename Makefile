@@ -41,11 +41,12 @@ check: setup
 
 # Tests that time nothing share the cores; those that start processes have the machine to themselves.
 # Those of containers are asked for: they take a Docker engine to themselves, and with
-# BYZANTINE_REQUIRE_DOCKER=1 they fail where there is none.
+# BYZANTINE_REQUIRE_DOCKER=1 they fail where there is none. Two at a time: most of what they do is
+# to wait for the engine.
 tests: setup
 	$(BIN)/pytest -n auto -m "not live and not containers"
 	$(BIN)/pytest -m live
-	@if [ "$${BYZANTINE_REQUIRE_DOCKER:-0}" = 1 ]; then $(BIN)/pytest -m containers; \
+	@if [ "$${BYZANTINE_REQUIRE_DOCKER:-0}" = 1 ]; then $(BIN)/pytest -n 2 --dist worksteal -m containers; \
 	  else echo "tests of containers: not asked for (BYZANTINE_REQUIRE_DOCKER=1 asks)"; fi
 
 bench: setup

@@ -18,6 +18,8 @@ from node.settings import Post, from_outside
 
 #: Asks for the fork server: requests on standard input, answers on standard output.
 FORK_SERVER = "--fork-server"
+#: Asks for a replica of a cluster: its folder, then the strategy that it plays if it is a traitor.
+REPLICA = "--replica"
 #: As of a wrong command line.
 STATUS_USAGE = 2
 
@@ -26,6 +28,10 @@ def main(arguments: list[str]) -> int:
     if arguments == [FORK_SERVER]:
         ForkServer(sys.stdin.fileno(), sys.stdout.fileno(), play, warm_up).serve()
         return 0
+    if arguments[:1] == [REPLICA] and len(arguments) in (2, 3):
+        from node import replica_runtime
+
+        return replica_runtime.play(Path(arguments[1]), *arguments[2:])
     post = from_outside(arguments)
     keys = KeyPair.new()
     _answer_for_health(os.environ, keys)

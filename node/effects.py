@@ -36,6 +36,14 @@ class Reason(StrEnum):
     SELF_IN_CHAIN = "self_in_chain"
     NOT_SENDER = "not_sender"
     BAD_SIGNATURE = "bad_signature"
+    # of PBFT
+    NOT_AUTHENTIC = "not_authentic"
+    NOT_PRIMARY = "not_primary"
+    BAD_VIEW = "bad_view"
+    OUTSIDE_WATERMARKS = "outside_watermarks"
+    CONFLICTING = "conflicting"
+    BAD_NEW_VIEW = "bad_new_view"
+    BAD_STATE = "bad_state"
     # of relayed parcels
     NOT_ON_PATH = "not_on_path"
 

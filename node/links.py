@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import Enum, StrEnum
-from typing import Final, Self, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 import zmq
 from zmq.utils import z85
@@ -162,6 +162,22 @@ def fingerprint(curve_public: bytes) -> str:
     return hashlib.blake2b(curve_public, digest_size=8).hexdigest()
 
 
+class Place(Protocol):
+    """Where to listen: the first free port of a range, and as whom others know the host."""
+
+    @property
+    def bind_host(self) -> str: ...
+
+    @property
+    def advertised_host(self) -> str: ...
+
+    @property
+    def port_first(self) -> int: ...
+
+    @property
+    def ports(self) -> int: ...
+
+
 class Field:
     """One general's links to all others: a PULL bound, a PUSH to each peer, all under CURVE.
 
@@ -169,7 +185,7 @@ class Field:
     they are. Without `keys` he makes some.
     """
 
-    def __init__(self, settings: Settings, keys: KeyPair | None = None) -> None:
+    def __init__(self, settings: Place, keys: KeyPair | None = None) -> None:
         self.troubles: Troubles = Counter()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         keys = keys or KeyPair.new()
@@ -268,7 +284,7 @@ class Field:
         socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         return socket
 
-    def _bind(self, settings: Settings) -> zmq.Socket[bytes]:
+    def _bind(self, settings: Place) -> zmq.Socket[bytes]:
         pull = self.context.socket(zmq.PULL)
         guard(pull, FIELD_DOMAIN, self._secret, FRAME_BYTES_MAX)
         pull.rcvhwm = LINK_FRAMES_MAX

@@ -175,3 +175,20 @@ def _hash(*parts: bytes) -> bytes:
         state.update(len(part).to_bytes(8, "big"))
         state.update(part)
     return state.digest()
+
+
+def pairwise_key(secret: bytes, public: bytes) -> bytes:
+    """32 bytes that the owners of two X25519 keys share and nobody else knows.
+
+    ValueError where `public` is of small order: everybody would know what comes of it.
+    """
+    try:
+        shared = nacl.bindings.crypto_scalarmult(secret, public)
+    except (nacl.exceptions.CryptoError, TypeError, ValueError) as error:
+        raise ValueError("no X25519 key") from error
+    return hashlib.blake2b(shared, digest_size=32, person=b"byz-pairwise").digest()
+
+
+def exchange_public(secret: bytes) -> bytes:
+    """The public half of an X25519 key."""
+    return nacl.bindings.crypto_scalarmult_base(secret)

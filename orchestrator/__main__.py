@@ -20,6 +20,7 @@ from orchestrator.cli.costs import compare, plot
 from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
+from orchestrator.cli.kv import kv
 from orchestrator.cli.run import run
 from orchestrator.cli.tree import tree
 
@@ -60,6 +61,7 @@ def byzantine() -> None:
 
 for command in (
     run,
+    kv,
     sweep,
     shrink,
     bounds,

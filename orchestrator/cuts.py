@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from docker.errors import ContainerError
-
 from orchestrator import quarters
 from orchestrator.camp import RUN_LABEL
 from orchestrator.engine import Engine, EngineError, refusals
@@ -25,6 +23,8 @@ from orchestrator.engine import Engine, EngineError, refusals
 TABLE: Final = "byzantine"
 #: Whether a link that was mended carries packets again is looked at so often, in seconds.
 LOOK_AGAIN_S: Final = 0.05
+#: Seconds that a helper may take.
+HELPER_S: Final = 30
 
 _DROP: Final = "drop"
 _COUNT: Final = "accept"
@@ -47,9 +47,9 @@ class Gate:
         """
         rules = [(str(IPv4Address(one)), _DROP) for one in sorted(dropped)]
         rules += [(str(IPv4Address(one)), _COUNT) for one in sorted(counted)]
-        before, after = self._nft(
+        before, _, after = self._nft(
             f"nft -j list ruleset && echo '{_ruleset(rules)}' | nft -f - && nft -j list ruleset"
-        ).splitlines()
+        ).partition("\n")
         held = [(rule.sender, rule.verdict) for rule in _rules(after)]
         if held != rules:
             raise EngineError(f"the kernel beside {self.container[:12]} holds other rules: {held}")
@@ -57,30 +57,34 @@ class Gate:
 
     def counted(self) -> dict[str, int]:
         """How many packets the rules here have met, by the sender's address."""
-        (listed,) = self._nft("nft -j list ruleset").splitlines()
-        return {rule.sender: rule.packets for rule in _rules(listed)}
+        return {rule.sender: rule.packets for rule in _rules(self._nft("nft -j list ruleset"))}
 
     def _nft(self, script: str) -> str:
+        """What a script prints that is run beside the receiver. EngineError where it fails."""
         with refusals(f"setting rules beside {self.container[:12]}"):
+            helper = self.engine.client.containers.create(
+                self.image,
+                entrypoint=["sh", "-c", f"set -e; {script}"],
+                command=[],
+                network_mode=f"container:{self.container}",
+                cap_drop=["ALL"],
+                cap_add=["NET_ADMIN"],
+                security_opt=list(quarters.SECURITY),
+                read_only=True,
+                pids_limit=quarters.PIDS,
+                mem_limit=quarters.MEMORY_BYTES,
+                labels={RUN_LABEL: self.camp_id},
+            )
             try:
-                said: bytes = self.engine.client.containers.run(
-                    self.image,
-                    entrypoint=["sh", "-c", f"set -e; {script}"],
-                    command=[],
-                    network_mode=f"container:{self.container}",
-                    cap_drop=["ALL"],
-                    cap_add=["NET_ADMIN"],
-                    security_opt=list(quarters.SECURITY),
-                    read_only=True,
-                    pids_limit=quarters.PIDS,
-                    mem_limit=quarters.MEMORY_BYTES,
-                    remove=True,
-                    labels={RUN_LABEL: self.camp_id},
-                )
-            except ContainerError as error:
-                said = error.stderr if isinstance(error.stderr, bytes) else b""
-                raise EngineError(f"nft: {said.decode(errors='replace').strip()}") from error
-        return said.decode()
+                helper.start()
+                status = int(helper.wait(timeout=HELPER_S)["StatusCode"])
+                # Read when it has ended: who follows a log may miss the end of a short one.
+                said = bytes(helper.logs(stdout=True, stderr=status != 0)).decode(errors="replace")
+            finally:
+                helper.remove(force=True)
+        if status:
+            raise EngineError(f"nft beside {self.container[:12]}: {said.strip()}")
+        return said
 
 
 def await_flow(
@@ -124,7 +128,11 @@ def _ruleset(rules: Collection[tuple[str, str]]) -> str:
 
 def _rules(listed: str) -> Iterator[_Rule]:
     """The rules of our table, as nft lists them. EngineError where it has rules of another kind."""
-    for entry in json.loads(listed)["nftables"]:
+    try:
+        entries = json.loads(listed)["nftables"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError(f"nft said what nobody can read: {listed[:80]!r}") from error
+    for entry in entries:
         rule = entry.get("rule")
         if rule is None or rule["table"] != TABLE:
             continue

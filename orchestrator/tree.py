@@ -20,6 +20,7 @@ from node.protocols import catalogue, paths
 from node.protocols.consistency import InteractiveConsistency
 from node.protocols.lockstep import Machine
 from node.protocols.oral import OralMessages
+from node.relay import relayed
 from node.rounds import Rounds
 from node.signatures import Chains
 from orchestrator.scenario import MESSAGES_MAX
@@ -140,7 +141,7 @@ def _replayed(record: Record, commander: GeneralId | None) -> _Part:
     _check(brief, opened.general)
     part = catalogue.build(opened.general, brief, Chains(opened.run, brief.protocol, {}))
     assert not isinstance(part, Machine)
-    machine = Rounds(part, brief.delta_s, brief.barriers)
+    machine = Rounds(relayed(opened.general, brief, part), brief.delta_s, brief.barriers)
     for event in _events(record):
         machine.on_event(event)
     if isinstance(part, InteractiveConsistency):
@@ -155,7 +156,7 @@ def _check(brief: Brief, general: GeneralId) -> None:
     """NoTree where a brief has none, or is none that anyone gave: a journal may say anything."""
     if catalogue.played(brief) is not catalogue.PROTOCOLS["oral"]:
         raise NoTree(f"{brief.over or brief.protocol} has no tree of paths: OM(m), `oral`, has")
-    generals = (general, brief.commander or 0)
+    generals = (general, brief.commander or 0, brief.reach - 1)
     if not 0 <= brief.m < brief.n <= GENERALS_MAX or not all(0 <= g < brief.n for g in generals):
         raise NoTree(f"the journal of general {general} opens with a brief that nobody could play")
     if catalogue.messages(brief) > MESSAGES_MAX:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any, Protocol
 
-from benchmarks.peers.curve import CurvePeer, join
+from benchmarks.peers.curve import HOST, CurvePeer, join
 from benchmarks.peers.team import Team, receive
 
 COMMANDER = 0
@@ -20,6 +21,14 @@ COMMANDER = 0
 NOTICE_S = 0.05
 #: The commander wakes so much early and watches the clock, so that no sleep ends late.
 WATCH_S = 0.002
+
+
+class Conducted(Protocol):
+    """Members who are told and asked together, wherever they run."""
+
+    def gather(self) -> list[Any]: ...
+
+    def tell(self, message: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -38,22 +47,32 @@ def bare_rounds(n: int, bytes_by_round: Sequence[int]) -> BareRounds:
     """
     if n < 3 or not bytes_by_round or min(bytes_by_round) < 1 or len(bytes_by_round) > 255:
         raise ValueError("bare rounds need 3 members, 1 to 255 rounds and a byte in each frame")
-    frames = [bytes([r]) + bytes(size - 1) for r, size in enumerate(bytes_by_round)]
-    with Team(n, _member, frames) as team:
-        team.tell(team.gather())
-        team.gather()
-        start = time.monotonic() + NOTICE_S
-        team.tell(start)
-        ends = team.gather()
-        team.tell("close")
+    with Team(n, bare_member, frames_of(bytes_by_round)) as team:
+        return conduct(team)
+
+
+def frames_of(bytes_by_round: Sequence[int]) -> list[bytes]:
+    """A frame a round, of that size, whose first byte is the round's number from 0."""
+    return [bytes([r]) + bytes(size - 1) for r, size in enumerate(bytes_by_round)]
+
+
+def conduct(team: Conducted) -> BareRounds:
+    """Takes a team of members from their addresses to the last one's end."""
+    team.tell(team.gather())
+    team.gather()
+    start = time.monotonic() + NOTICE_S
+    team.tell(start)
+    ends = team.gather()
+    team.tell("close")
     return BareRounds(
         seconds=max(ended for ended, _ in ends) - start,
         processor_s=sum(used for _, used in ends),
     )
 
 
-def _member(me: int, link: Connection, frames: list[bytes]) -> None:
-    peer = join(me, link)
+def bare_member(me: int, link: Connection, frames: list[bytes], host: str = HOST) -> None:
+    """One of the members, over his pipe: joins, plays when he is told to, and reports."""
+    peer = join(me, link, host)
     gc.disable()
     link.send("ready")
     start = receive(link)

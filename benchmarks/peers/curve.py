@@ -19,14 +19,16 @@ PORT_MIN, PORT_MAX = 10_000, 32_767
 DOMAIN = b"bare"
 PROBE, ECHO = b"\x00", b"\x01"
 
-#: Port and public key of each member, by number: what everybody must know to connect.
-Roster = list[tuple[int, bytes]]
+HOST = "127.0.0.1"
+
+#: Endpoint and public key of each member, by number: what everybody must know to connect.
+Roster = list[tuple[str, bytes]]
 
 
 class CurvePeer:
     """One member. In this order: made, `address` told to all, `connect`, `prove`, then free use."""
 
-    def __init__(self, me: int) -> None:
+    def __init__(self, me: int, host: str = HOST) -> None:
         self._me = me
         self._public, self._secret = zmq.curve_keypair()
         self._context = zmq.Context()
@@ -42,8 +44,8 @@ class CurvePeer:
         self.pull.curve_publickey = self._public
         self.pull.zap_domain = DOMAIN
         self.pull.zap_enforce_domain = True
-        port = self.pull.bind_to_random_port("tcp://127.0.0.1", PORT_MIN, PORT_MAX)
-        self.address = (port, self._public)
+        port = self.pull.bind_to_random_port(f"tcp://{host}", PORT_MIN, PORT_MAX)
+        self.address = (f"tcp://{host}:{port}", self._public)
         self.pushes: dict[int, zmq.Socket[bytes]] = {}
         self._known: dict[bytes, int] = {}
 
@@ -56,14 +58,14 @@ class CurvePeer:
         self._known = {_raw(public): peer for peer, (_, public) in enumerate(roster)}
         for step in range(1, n):
             peer = (self._me + step) % n
-            port, public = roster[peer]
+            endpoint, public = roster[peer]
             push = self._context.socket(zmq.PUSH)
             push.linger = 0
             push.sndtimeo = int(PATIENCE_S * 1000)
             push.curve_secretkey = self._secret
             push.curve_publickey = self._public
             push.curve_serverkey = public
-            push.connect(f"tcp://127.0.0.1:{port}")
+            push.connect(endpoint)
             self.pushes[peer] = push
 
     def prove(self) -> None:
@@ -108,9 +110,9 @@ class CurvePeer:
             awaited.discard((peer, kind))
 
 
-def join(me: int, link: Connection) -> CurvePeer:
+def join(me: int, link: Connection, host: str = HOST) -> CurvePeer:
     """A member whose every connection is proven: keys, port, roster, connections, probes."""
-    peer = CurvePeer(me)
+    peer = CurvePeer(me, host)
     link.send(peer.address)
     peer.connect(link.recv())
     peer.prove()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from orchestrator.cli.engine import ALLOW_REMOTE
+from orchestrator.cli.kv import describing_service, put_up
 from orchestrator.cli.run import describing
 
 if TYPE_CHECKING:
@@ -23,8 +24,16 @@ CLUSTER = click.option("--cluster", metavar="ID", help="Which one, if there are 
     "-n", "n", type=click.IntRange(2, 100), default=4, show_default=True, help="How many generals."
 )
 @ALLOW_REMOTE
-def up(n: int, allow_remote: bool) -> None:
-    """Put up a cluster of containers that last: `order` has them play, `down` removes them."""
+@describing_service
+def up(n: int, allow_remote: bool, service: str | None, **described: Any) -> None:
+    """Put up a cluster of containers that last: `order` has them play, `down` removes them.
+
+    With --service it is n replicas of a service instead, as processes of this machine: `byzantine
+    kv` uses them, and `byzantine kv down` stops them. The options after --service are theirs.
+    """
+    if service is not None:
+        put_up(n, service, **described)
+        return
     from orchestrator import camp
     from orchestrator.backends import lasting
     from orchestrator.engine import EngineError, connect

@@ -227,6 +227,19 @@ def test_two_runs_at_once_share_nothing(built: Engine, parts: Cast) -> None:
     assert not any(a.overlaps(b) for a in nets[0] for b in nets[1])
 
 
+@pytest.mark.timeout(400)
+def test_forty_runs_in_a_row_share_no_name_and_leave_nothing(built: Engine) -> None:
+    """CH11. Three generals each, so that what is tried is the networks' coming and going."""
+    scenario = scenarios.load("signed-two-faced-commander")
+    projects = set()
+    for _ in range(40):
+        backend = Containers()
+        assert trial.play(scenario, backend).verdict.outcome == "pass"
+        projects.add(backend.project)
+        assert not camp.find(built)
+    assert len(projects) == 40
+
+
 # What goes wrong, and what is left of it.
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -52,11 +54,17 @@ def _printed(command: str, last: list[int]) -> str:
     if command == "echo $?":
         return str(last[0])
     program, *arguments = shlex.split(command)
+    if program == "python3":
+        done = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, check=False
+        )
+        last[0] = done.returncode
+        return (done.stdout + done.stderr).strip("\n")
     assert program == "byzantine", command
-    done = CliRunner().invoke(byzantine, arguments, standalone_mode=False)
-    assert done.exception is None or hasattr(done.exception, "exit_code"), done.exception
-    last[0] = int(done.return_value or getattr(done.exception, "exit_code", 0) or 0)
-    lines = [line.rstrip() for line in done.output.strip("\n").splitlines()]
+    ran = CliRunner().invoke(byzantine, arguments, standalone_mode=False)
+    assert ran.exception is None or hasattr(ran.exception, "exit_code"), ran.exception
+    last[0] = int(ran.return_value or getattr(ran.exception, "exit_code", 0) or 0)
+    lines = [line.rstrip() for line in ran.output.strip("\n").splitlines()]
     return without_time("\n".join(lines))
 
 

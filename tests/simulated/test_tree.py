@@ -91,6 +91,15 @@ def test_who_turns_traitor_in_mid_run_lies_from_then_on() -> None:
     assert lies(tree) == {(0, 3)}
 
 
+def test_on_a_graph_a_tree_is_of_what_the_paths_brought() -> None:
+    result = play("oral", 8, 1, {5: "flip"}, order=A, topology="hypercube")
+    found = all_of(result)
+    assert {g: tree.root.resolved for g, tree in found.items()} == {
+        g: result.decisions[g] for g in range(1, 8)
+    }
+    assert lies(found[1]) == {(0, 5)}
+
+
 def test_under_interactive_consistency_each_commander_has_his_tree() -> None:
     result = play(
         "interactive-consistency", 4, 1, {3: "flip"}, inputs=[A, R, A, R], combiner="vector"
@@ -128,7 +137,15 @@ def changed(result: Result, general: int, **brief: Any) -> Transcript:
 
 @pytest.mark.parametrize(
     "brief",
-    [{"m": -1}, {"n": 1 << 40}, {"m": 9}, {"commander": 9}, {"n": 30, "m": 20}, {"n": 2}],
+    [
+        {"m": -1},
+        {"reach": 1 << 40},
+        {"n": 1 << 40},
+        {"m": 9},
+        {"commander": 9},
+        {"n": 30, "m": 20},
+        {"n": 2},
+    ],
     ids=str,
 )
 def test_a_brief_that_nobody_gave_is_refused(brief: dict[str, Any]) -> None:

@@ -1,0 +1,336 @@
+"""`byzantine up --service`, and `byzantine kv`: a replicated service, and hands to use it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from orchestrator.client import Client
+    from orchestrator.replication.household import Standing
+
+#: Where a cluster lives if nothing else is said.
+FOLDER = Path("clusters/kv")
+
+_folder = click.option(
+    "--cluster", "folder", type=click.Path(file_okay=False, path_type=Path), default=FOLDER,
+    show_default=True, envvar="BYZANTINE_CLUSTER", help="The cluster's folder.",
+)  # fmt: skip
+_style = click.option(
+    "--format", "style", type=click.Choice(("table", "json")), default="table", show_default=True
+)
+
+
+def describing_service(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `byzantine up` that describe a service and its replicas."""
+    for option in reversed(_SERVICE_OPTIONS):
+        command = option(command)
+    return command
+
+
+_SERVICE_OPTIONS = (
+    click.option("--service", help="Replicas of a service: kv, or your own module:Class."),
+    _folder,
+    click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 10_000),
+                 help="How many clients get a key."),
+    click.option("--auth", type=click.Choice(("macs", "signatures")), default="macs",
+                 show_default=True, help="How clients prove their requests."),
+    click.option("--memory", is_flag=True, help="Write nothing down: who is killed has lost all."),
+    click.option("--no-batching", is_flag=True, help="One request a sequence number."),
+    click.option("--no-digest-replies", is_flag=True, help="Every replica sends the whole result."),
+    click.option("--no-tentative", is_flag=True, help="Execute nothing before it is committed."),
+    click.option("--no-read-only", is_flag=True, help="Order reads like writes."),
+    click.option("--timeout", "timeout_s", default=1.0, show_default=True, type=float,
+                 help="Seconds that backups wait before they move the view."),
+    click.option("--traitor", "traitors", multiple=True, metavar="R=STRATEGY",
+                 help="Replica R plays a strategy; `byzantine kv strategies` names them."),
+)  # fmt: skip
+
+
+def put_up(n: int, service: str, folder: Path, clients: int, traitors: tuple[str, ...],
+           **switches: Any) -> None:  # fmt: skip
+    """Starts the replicas of a service as processes, and leaves them running: `byzantine kv`
+    uses them. Those of a cluster that is there already know again what they wrote down."""
+    from node.cluster import FILE, ClusterError
+    from orchestrator.replication import household
+
+    casting = _casting(traitors, n)
+    folder = folder.absolute()
+    with _cluster_errors():
+        if (folder / FILE).exists():
+            from node.cluster import read
+
+            n = read(folder).configuration.n
+        else:
+            household.found(folder, _configuration(n, switches), service, clients)
+        try:
+            for replica in range(n):
+                if household.pid_of(household.replica_folder(folder, replica)) is None:
+                    household.start(folder, replica, casting.get(replica))
+            household.await_started(folder, n)
+        except ClusterError:
+            household.stop(folder)
+            raise
+    click.echo(f"{n} replicas of {service} are up in {folder}")
+
+
+@click.group(short_help="Use a replicated key-value store.")
+def kv() -> None:
+    """The replicated key-value store: f + 1 replicas must agree on every answer."""
+
+
+@kv.command()
+@click.argument("key")
+@click.argument("value")
+@_folder
+def put(folder: Path, key: str, value: str) -> None:
+    """Set KEY to VALUE; - reads the value from standard input."""
+    data = sys.stdin.buffer.read() if value == "-" else value.encode()
+    _do(folder, lambda client: client.put(key, data))
+
+
+@kv.command()
+@click.argument("key")
+@_folder
+def get(folder: Path, key: str) -> int:
+    """Print the value of KEY. Exit code 1 if there is none."""
+    found = _do(folder, lambda client: client.get(key))
+    if found is None:
+        click.echo(f"no key {key!r}", err=True)
+        return 1
+    click.echo(found)
+    return 0
+
+
+@kv.command()
+@click.argument("key")
+@_folder
+def delete(folder: Path, key: str) -> int:
+    """Remove KEY. Exit code 1 if there is none."""
+    if _do(folder, lambda client: client.delete(key)):
+        return 0
+    click.echo(f"no key {key!r}", err=True)
+    return 1
+
+
+@kv.command()
+@click.argument("key")
+@click.argument("expected")
+@click.argument("value")
+@click.option("--absent", is_flag=True, help="Only if there is no KEY; EXPECTED is ignored.")
+@_folder
+def cas(folder: Path, key: str, expected: str, value: str, absent: bool) -> int:
+    """Set KEY to VALUE if it is EXPECTED. Exit code 1 if it is not."""
+    old = None if absent else expected.encode()
+    if _do(folder, lambda client: client.cas(key, old, value.encode())):
+        return 0
+    click.echo(f"{key!r} is not that", err=True)
+    return 1
+
+
+@kv.command()
+@click.argument("prefix", default="")
+@_folder
+@_style
+def scan(folder: Path, prefix: str, style: str) -> None:
+    """List the keys that begin with PREFIX, and their values."""
+    entries = _do(folder, lambda client: client.scan(prefix))
+    if style == "json":
+        click.echo(json.dumps({k: v.decode(errors="backslashreplace") for k, v in entries}))
+        return
+    for key, value in entries:
+        click.echo(f"{key!r} {value.decode(errors='backslashreplace')!r}")
+
+
+@kv.command()
+@_folder
+@_style
+def status(folder: Path, style: str) -> int:
+    """Show each replica: running or not, its view, how far it has executed.
+
+    Exit code 3 if too few run to answer anybody.
+    """
+    from node.cluster import read
+    from orchestrator.replication import household
+
+    with _cluster_errors():
+        standings = household.standings(folder.absolute())
+        quorum = read(folder).configuration.quorum
+    if style == "json":
+        click.echo(json.dumps([_fields(one) for one in standings], indent=2))
+    else:
+        for one in standings:
+            click.echo(_line(one))
+    return 0 if sum(one.is_running for one in standings) >= quorum else 3
+
+
+@kv.command()
+@_folder
+def down(folder: Path) -> None:
+    """Stop the replicas; `byzantine up --service kv` starts them again."""
+    from orchestrator.replication import household
+
+    with _cluster_errors():
+        stopped = household.stop(folder.absolute())
+    click.echo(f"stopped: {', '.join(map(str, stopped)) or 'none was running'}")
+
+
+@kv.command()
+@click.argument("replica", type=int)
+@_folder
+def kill(folder: Path, replica: int) -> None:
+    """SIGKILL one replica; `byzantine up --service kv` brings it back."""
+    from orchestrator.replication import household
+
+    with _cluster_errors():
+        household.kill(folder.absolute(), replica)
+
+
+@kv.command()
+def strategies() -> None:
+    """Name the strategies of traitorous replicas."""
+    from node.traitors.replicas import REPLICA_STRATEGIES
+
+    width = max(map(len, REPLICA_STRATEGIES))
+    for name, strategy in REPLICA_STRATEGIES.items():
+        click.echo(f"{name:<{width}}  {strategy.summary}")
+
+
+@kv.command()
+@click.option("-n", "n", default=4, show_default=True, type=click.IntRange(4, 13))
+@click.option("--seed", default=1, show_default=True)
+def diagram(n: int, seed: int) -> None:
+    """Draw the messages of one request, from a simulated run."""
+    from orchestrator.replication.diagram import drawn
+
+    click.echo(drawn(n, seed), nl=False)
+
+
+@kv.command()
+@click.option("--seeds", default=100, show_default=True, type=click.IntRange(1))
+@click.option("--first", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256))
+@_style
+def simulate(seeds: int, first: int, jobs: int, style: str) -> int:
+    """Play simulated clusters through crashes, restarts, partitions, loss and traitors.
+
+    Each seed is another cluster. Exit code 1 if a promise was broken in one.
+    """
+    from orchestrator.replication.campaign import sweep
+
+    with _counter(seeds) as count:
+        broken = sweep(first, seeds, lambda played: count(), jobs)
+    if style == "json":
+        told = [{"seed": b.seed, "what": b.what, "promises": [vars(p) for p in b.promises]}
+                for b in broken]  # fmt: skip
+        click.echo(json.dumps({"seeds": seeds, "first": first, "broken": told}, indent=2))
+    else:
+        for one in broken:
+            for promise in one.promises:
+                if promise.state != "held":
+                    click.echo(
+                        f"seed {one.seed}: {promise.name} {promise.state}: {promise.because}"
+                    )
+            click.echo(f"  {one.what}; again: byzantine kv simulate --first {one.seed} --seeds 1")
+        click.echo(f"{seeds} seeds, {len(broken)} with a broken promise")
+    return 1 if broken else 0
+
+
+@contextmanager
+def _counter(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with Progress(console=console) as progress:
+        task = progress.add_task("seeds", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _casting(traitors: tuple[str, ...], n: int) -> dict[int, str]:
+    from node.traitors.replicas import REPLICA_STRATEGIES
+
+    casting = {}
+    for one in traitors:
+        replica, _, strategy = one.partition("=")
+        if not replica.isdigit() or int(replica) >= n:
+            raise click.UsageError(f"--traitor {one}: R is a replica, 0 .. {n - 1}")
+        if strategy not in REPLICA_STRATEGIES:
+            raise click.UsageError(f"--traitor {one}: there is {', '.join(REPLICA_STRATEGIES)}")
+        casting[int(replica)] = strategy
+    return casting
+
+
+def _configuration(n: int, switches: dict[str, Any]) -> Any:
+    from node.protocols.pbft.configuration import Authentication, Configuration
+
+    try:
+        return Configuration(
+            n=n,
+            authentication=Authentication(switches["auth"]),
+            is_durable=not switches["memory"],
+            has_batching=not switches["no_batching"],
+            has_digest_replies=not switches["no_digest_replies"],
+            has_tentative_execution=not switches["no_tentative"],
+            has_read_only=not switches["no_read_only"],
+            timeout_s=switches["timeout_s"],
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _do(folder: Path, what: Callable[[Client], Any]) -> Any:
+    from orchestrator.client import Client, NoAnswer, Refused
+
+    with _cluster_errors():
+        try:
+            with Client(folder) as client:
+                return what(client)
+        except NoAnswer as fault:
+            _fail(fault)
+        except Refused as fault:
+            raise click.UsageError(str(fault)) from None
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    from node.cluster import ClusterError
+
+    try:
+        yield
+    except ClusterError as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    from orchestrator.exitcodes import ExitCode
+
+    click.echo(str(error), err=True)
+    raise click.exceptions.Exit(ExitCode.INFRASTRUCTURE)
+
+
+def _fields(one: Standing) -> dict[str, Any]:
+    return {**one.told, "replica": one.replica, "pid": one.pid, "is_running": one.is_running}
+
+
+def _line(one: Standing) -> str:
+    if not one.is_running:
+        return f"replica {one.replica}  {click.style('down', fg='red')}"
+    told = one.told
+    if not told:
+        return f"replica {one.replica}  pid {one.pid}  starting"
+    state = "active" if told["is_active"] else "changing views"
+    return (
+        f"replica {one.replica}  pid {one.pid}  view {told['view']} {state}  "
+        f"executed {told['executed']}  stable {told['stable']}"
+    )

@@ -1,0 +1,1 @@
+"""Replicated services in the laboratory: a cluster in virtual time, misfortune, verdict."""
