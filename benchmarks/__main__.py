@@ -25,6 +25,7 @@ NAMES = (
     "simulated_runs",
     "oral_arithmetic",
     "signed_limit",
+    "audits",
     "peers_alone",
 )
 

@@ -24,10 +24,14 @@ def oral_frame_bytes(n: int, m: int, domain: Domain | None = None) -> list[int]:
 
 
 def signed_frame_bytes(m: int, *, two_faced: bool = False) -> list[int]:
-    """SM(m): one chain a frame while there is news, which two-faced news is until round 3."""
+    """SM(m): one chain a frame while there is news, which two-faced news is until round 3; that
+    round's frames bring the proof against the commander along."""
     last = 3 if two_faced else 2
+    proof = (_chain(1), _chain(1))
     return [
-        _bytes(round, Signed((_chain(round),)) if round <= last else Empty())
+        _bytes(round, Signed((_chain(round),), proof if round == 3 else ()))
+        if round <= last
+        else _bytes(round, Empty())
         for round in range(1, lockstep_rounds(m) + 1)
     ]
 

@@ -54,12 +54,14 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
     `strategy` is a name of `node.traitors` or a user's `module:Class`; `params` are its arguments;
     `trigger` says when he lies; `coalition` lists the traitors who hold each other's signing keys.
+    `conceals`: he keeps a log apart for each audience, and hands in a loyal general's journal.
     """
 
     strategy: str
     params: dict[str, Any] = {}
     trigger: dict[str, Any] = {}
     coalition: tuple[GeneralId, ...] = ()
+    conceals: bool = False
 
 
 # What the orchestrator says.

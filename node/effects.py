@@ -20,6 +20,7 @@ class Reason(StrEnum):
     OVERSIZE = "oversize"
     WRONG_RUN = "wrong_run"
     QUOTA = "quota"
+    BAD_AUTHENTICATOR = "bad_authenticator"
     # of its place in the run
     BAD_ROUND = "bad_round"
     NOT_AWAITED = "not_awaited"
@@ -36,6 +37,7 @@ class Reason(StrEnum):
     SELF_IN_CHAIN = "self_in_chain"
     NOT_SENDER = "not_sender"
     BAD_SIGNATURE = "bad_signature"
+    BAD_PROOF = "bad_proof"
     # of PBFT
     NOT_AUTHENTIC = "not_authentic"
     NOT_PRIMARY = "not_primary"

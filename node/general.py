@@ -7,11 +7,13 @@ sender that its transport proved, `start` when the barrier opens, `wake` when a 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TypeAlias, assert_never
 
 import msgspec
 
 from node import wire
+from node.authenticators import Equivocation, Opener, Vouching
 from node.control import Muster, Role, Roster, Suffer
 from node.effects import (
     Accuse,
@@ -61,6 +63,7 @@ from node.messages import (
     Parcels,
     Probe,
     Signed,
+    Vouched,
     kind_of,
 )
 from node.orders import Brief, GeneralId, others
@@ -93,6 +96,14 @@ class Deliver(msgspec.Struct, frozen=True):
 Action: TypeAlias = Deliver | SetTimer | CancelTimer | Reach | Decide
 
 
+def loyal_machine(me: GeneralId, brief: Brief, chains: Chains) -> Machine:
+    """What a loyal general runs; an auditor runs it again."""
+    part = catalogue.build(me, brief, chains)
+    if isinstance(part, Machine):
+        return part
+    return Rounds(relayed(me, brief, part), brief.delta_s, brief.barriers)
+
+
 class General:
     """A general of one run. `secret` seeds his signing key; without it he makes one himself."""
 
@@ -118,6 +129,7 @@ class General:
         """Learns who is who and what is played. ValueError where the muster makes no sense."""
         self.me = muster.me
         self._run = muster.run
+        self._muster = muster
         self._publics = self._checked(muster.roster)
         self._unheard = set(others(self._publics, self.me))
         self._role = muster.role
@@ -126,6 +138,7 @@ class General:
         self._instance = muster.brief.commander or 0
         protocol = muster.brief.over or muster.brief.protocol
         self.chains = Chains(muster.run, protocol, self._publics)
+        self._opener, self._vouching = self._accountable(muster)
         self._links = LinkFaults(self.me, muster.seed)
         self._loyal = self._loyal_with(muster.brief)
         self._seat = Seat(
@@ -226,8 +239,10 @@ class General:
         if message.run != self._run:
             return self._refuse(sender, Reason.WRONG_RUN, "A4")
         match message:
-            case Frame():
+            case Frame() if self._vouching is None:
                 return self._hear(sender, message, data, own_s)
+            case Frame() | Vouched():
+                return self._open(sender, message, data, own_s)
             case Probe():
                 return self._answer(sender)
             case Echo():
@@ -239,7 +254,8 @@ class General:
                 assert_never(message)
 
     def close(self) -> None:
-        """Ends the journal under this general's signature; nothing is entered afterwards."""
+        """Ends the journal under this general's signature. Nothing is entered afterwards, and so
+        nothing is said: a frame that his journal does not hold would convict him."""
         if self.journal.is_closed:
             return
         ending = Closed(
@@ -249,13 +265,52 @@ class General:
             signature=b"",
         )
         self.journal.close(self.signer, self._run, ending)
+        self._halted = True
+        self._timers.clear()
+
+    def hand_in(self) -> Iterator[bytes]:
+        """The journal file, closed. A traitor who conceals hands in what a loyal general would
+        have made of what he heard."""
+        self.close()
+        if self._role is None or not self._role.conceals:
+            return self.journal.lines()
+        twin = General(self.signer.secret_for_coalition())
+        twin.enlist(msgspec.structs.replace(self._muster, role=None))
+        for entry in self.journal.entries:
+            match entry:
+                case Began(at_s):
+                    twin.start(at_s)
+                case Heard(at_s, sender, data):
+                    twin.receive(sender, data, at_s)
+                case Woke(at_s, timer):
+                    twin.wake(timer, at_s)
+                case WentOn(round, at_s):
+                    twin.resume(round, at_s)
+                case _:
+                    pass
+        twin.close()
+        return twin.journal.lines()
+
+    def _accountable(self, muster: Muster) -> tuple[Opener | None, Vouching | None]:
+        """What an accountable run needs; in any other, nothing."""
+        if not muster.brief.accountable:
+            return None, None
+        kind = Equivocation if muster.role and muster.role.conceals else Vouching
+        opener = Opener(self.me, self._run, self._publics, is_accountable=True)
+        return opener, kind(self._run, self.signer, self.journal)
+
+    def _open(
+        self, sender: GeneralId, message: Frame | Vouched, data: bytes, at_s: float
+    ) -> list[Action]:
+        """A frame as accountable runs have it; none else is heard there, and it nowhere else."""
+        frame = self._opener.open(sender, message) if self._opener else Reason.BAD_AUTHENTICATOR
+        if isinstance(frame, Reason):
+            return self._refuse(sender, frame, "A4")
+        return self._hear(sender, frame, data, at_s)
 
     def _loyal_with(self, brief: Brief) -> Machine:
         """The loyal machine of one who has that brief."""
-        part = catalogue.build(self.me, brief, self.chains)
-        if isinstance(part, Machine):
-            return part
-        return Rounds(relayed(self.me, brief, part), brief.delta_s, brief.barriers)
+        return loyal_machine(self.me, brief, self.chains)
 
     def _playing(self, role: Role | None) -> Machine:
         return self._loyal if role is None else Traitor(self._loyal, strategy_of(role, self._seat))
@@ -373,11 +428,15 @@ class General:
         else:
             frame = Frame(self._run, send.round, self._signed(body, self._instance))
         data = wire.encode(frame)
+        said = Said(send.to, send.round, send.messages, send.rule, data)
+        if self._vouching is None:
+            self.journal.append(said)
+        else:
+            data = self._vouching.enter(said)
         entry = self.ledger.setdefault(send.round, LedgerLine(send.round))
         entry.messages += send.messages * len(send.to)
         entry.frames += len(send.to)
         entry.bytes += len(data) * len(send.to)
-        self.journal.append(Said(send.to, send.round, send.messages, send.rule, data))
         if self._links.are_idle:
             return [Deliver(send.to, data)]
         return self._passed_on(send, data)
@@ -405,9 +464,8 @@ class General:
         """A body whose orders bear every signature that this general can give."""
         if not isinstance(body, Signed):
             return body
-        return Signed(
-            tuple(self.chains.complete(order, instance, self._keys) for order in body.orders)
-        )
+        orders = (self.chains.complete(order, instance, self._keys) for order in body.orders)
+        return msgspec.structs.replace(body, orders=tuple(orders))
 
     def _refuse(self, sender: GeneralId, reason: Reason, rule: str) -> list[Action]:
         self.refusals[sender, reason] += 1

@@ -13,6 +13,7 @@ from typing import Any, TextIO, assert_never
 
 from loguru import logger
 
+from node.authenticators import frame_in
 from node.journal import (
     Accused,
     Began,
@@ -33,9 +34,7 @@ from node.journal import (
     Turned,
     Woke,
 )
-from node.messages import Frame
 from node.orders import Brief, GeneralId
-from node.wire import decode
 from node.words import body_text, json_line
 
 #: Lines that are written at one go, so that a log never keeps a general from his peers for long.
@@ -115,8 +114,8 @@ class Log:
                 assert_never(entry)
 
     def _frame(self, data: bytes) -> dict[str, Any]:
-        frame = decode(data)
-        if not isinstance(frame, Frame) or self._brief is None:
+        frame = frame_in(data)
+        if frame is None or self._brief is None:
             return {"says": f"{len(data)} bytes"}
         return {"round": frame.round, "says": body_text(frame.body, self._brief, frame.round)}
 

@@ -42,9 +42,14 @@ class SignedOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
-    """Signed orders, at most two from a loyal general (Dolev and Strong 1983)."""
+    """Signed orders, at most two from a loyal general (Dolev and Strong 1983).
+
+    `proof`: two orders under the commander's signature alone, of different value, from who has just
+    found him out; else nothing. It is no message of the paper's, and no rule counts it as an order.
+    """
 
     orders: tuple[SignedOrder, ...]
+    proof: tuple[SignedOrder, ...] = ()
 
 
 #: What one instance of a lockstep protocol says to one receiver in one round.
@@ -91,6 +96,23 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     body: Empty | Oral | Signed | Bundle | Parcels
 
 
+class Vouched(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+    """A frame under its sender's authenticator (`authenticators.py`): his journal's entry of it.
+
+    `frame` is a Frame's bytes, `before` the head of his journal before the entry, `sequence` the
+    entry's line; `signature` is over the head after it.
+    """
+
+    run: bytes
+    before: bytes
+    sequence: int
+    to: tuple[GeneralId, ...]
+    messages: int
+    rule: str
+    frame: bytes
+    signature: bytes
+
+
 class Probe(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """The start barrier's question: a peer of the same run answers it with an Echo."""
 
@@ -113,4 +135,4 @@ class Conspire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         return f"Conspire(run={self.run!r})"
 
 
-Message: TypeAlias = Frame | Probe | Echo | Conspire
+Message: TypeAlias = Frame | Probe | Echo | Conspire | Vouched

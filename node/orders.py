@@ -199,7 +199,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     `delta_s` is the length of a round in seconds (assumption A3 made a number). `over` names the
     protocol under interactive consistency, `commander` is None where every general is one. Each
     round of `barriers` opens when all are told to, as the first one does. `messages` are those of
-    two generals, 0 elsewhere.
+    two generals, 0 elsewhere. `accountable`: each frame carries an authenticator.
 
     On a sparse graph, `neighbours` are each general's, `paths` those of the relay, if there is one,
     and `reach` how many hops lie between two generals at most.
@@ -214,6 +214,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     domain: Domain = msgspec.field(default_factory=Enumerated)
     value: Value | None = None
     delta_s: float = 0.5
+    accountable: bool = False
     barriers: tuple[int, ...] = ()
     neighbours: tuple[tuple[GeneralId, ...], ...] = ()
     paths: tuple[tuple[GeneralId, ...], ...] = ()

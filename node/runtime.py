@@ -358,9 +358,8 @@ class Runtime:
         if not self._is_mustered:
             return
         self._hear_all_that_arrived()
-        self._general.close()
         piece = bytearray()
-        for line in self._general.journal.lines():
+        for line in self._general.hand_in():
             piece += line
             if len(piece) >= JOURNAL_PART_BYTES:
                 self._control.report(JournalPart(bytes(piece), last=False))

@@ -88,9 +88,10 @@ def check_each(claims: Iterable[Claim]) -> Iterator[bool]:
 
 
 class Link(NamedTuple):
-    """One signature of a chain. `digest` covers it and everything before it in its chain."""
+    """One signature of a chain. `key` is of this signature on everything before it in its chain,
+    and of no other."""
 
-    digest: bytes
+    key: bytes
     signer: GeneralId
     claim: Claim
 
@@ -103,6 +104,7 @@ class Chains:
     """
 
     def __init__(self, run: bytes, protocol: str, publics: Mapping[GeneralId, bytes]) -> None:
+        self.run = run
         self._base = _hash(CONTEXT_ORDER, protocol.encode(), run)
         self._publics = publics
         self._verified: set[bytes] = set()
@@ -129,27 +131,29 @@ class Chains:
         if len(order.signers) != len(order.signatures) or not self.are_known(order.signers):
             return False
         for link in self.links(order, instance):
-            if link.digest in self._verified:
+            if link.key in self._verified:
                 continue
             self.verifications += 1
             if not verify(*link.claim):
                 return False
-            self._verified.add(link.digest)
+            self._verified.add(link.key)
         return True
 
     def are_known(self, signers: tuple[GeneralId, ...]) -> bool:
         """Whether there are signers, and the key of each is in the roster."""
-        return bool(signers) and all(general in self._publics for general in signers)
+        return bool(signers) and all(map(self._publics.__contains__, signers))
 
     def links(self, order: SignedOrder, instance: int) -> Iterator[Link]:
         """The chain, signature by signature; all its signers must be known."""
         digest = self._start(order, instance)
-        for general, signature in zip(order.signers, order.signatures, strict=True):
-            claim = Claim(
-                self._publics[general], CONTEXT_ORDER, _statement(digest, general), signature
-            )
-            digest = _extend(digest, general, signature)
-            yield Link(digest, general, claim)
+        last = len(order.signers) - 1
+        for position, general in enumerate(order.signers):
+            signature = order.signatures[position]
+            statement = _statement(digest, general)
+            claim = Claim(self._publics[general], CONTEXT_ORDER, statement, signature)
+            yield Link(statement + signature, general, claim)
+            if position < last:
+                digest = _extend(digest, general, signature)
 
     @property
     def verified_count(self) -> int:

@@ -27,9 +27,13 @@ def body_text(body: Content, brief: Brief, round: int) -> str:
             return "nothing to say"
         case Oral():
             return _oral_text(body, brief.domain, values_in_frame(brief, round))
-        case Signed(orders):
+        case Signed(orders, proof):
             texts = [safe(str(order)) for order in orders[:SPELT_MAX]]
-            return _listed(texts, len(orders), "orders")
+            told = _listed(texts, len(orders), "orders")
+            if not proof:
+                return told
+            proven = ", ".join(safe(str(order)) for order in proof[:2])
+            return f"{told or 'nothing to say'}; proof: {proven}"
         case Bundle(parts):
             spelt = enumerate(parts[:SPELT_MAX])
             texts = [f"{i}: {body_text(part, brief, round)}" for i, part in spelt]
@@ -45,12 +49,12 @@ def _parcel_text(parcel: Parcel, brief: Brief, round: int) -> str:
     return f"{way}: {body_text(parcel.body, brief, round)}"
 
 
-def safe(text: str) -> str:
+def safe(text: str, characters_max: int = VALUE_CHARACTERS_MAX) -> str:
     """Text from elsewhere as one harmless line: no control characters, not too long."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
-    if len(shown) <= VALUE_CHARACTERS_MAX:
+    if len(shown) <= characters_max:
         return shown
-    return f"{shown[:VALUE_CHARACTERS_MAX]}... ({len(text)} characters)"
+    return f"{shown[:characters_max]}... ({len(text)} characters)"
 
 
 def json_line(fields: Mapping[str, Any]) -> str:

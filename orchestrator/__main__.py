@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from orchestrator.cli.accuracy import accuracy
 from orchestrator.cli.campaign import bounds, shrink, sweep
 from orchestrator.cli.chances import losses, odds
 from orchestrator.cli.cluster import order, status, up
@@ -21,6 +22,7 @@ from orchestrator.cli.engine import doctor, down, images
 from orchestrator.cli.files import list_, schema, validate
 from orchestrator.cli.inspect import journal, logs, trace, verify, views
 from orchestrator.cli.kv import kv
+from orchestrator.cli.proof import audit, evidence
 from orchestrator.cli.run import run
 from orchestrator.cli.tree import tree
 
@@ -71,6 +73,9 @@ for command in (
     logs,
     tree,
     verify,
+    audit,
+    evidence,
+    accuracy,
     views,
     journal,
     trace,

@@ -9,15 +9,17 @@ journal and closed under his signature is false, and is no damage: he may write 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from node import wire
+from node.authenticators import claim_of, frame_bytes, framed, vouched_bytes
 from node.control import Roster, run_id
-from node.journal import Accused, Entry, Heard, LedgerLine, Said
-from node.messages import Body, Bundle, Frame, Parcels, Signed, SignedOrder
+from node.journal import Accused, Entry, Heard, LedgerLine, Said, Turned
+from node.messages import Body, Bundle, Frame, Parcels, Signed, SignedOrder, Vouched
 from node.orders import Brief, GeneralId
 from node.signatures import Chains, Claim, Link, check_each, is_admissible
 from node.words import SPELT_MAX, safe
@@ -79,7 +81,8 @@ class Audit:
     `findings` is damage. `unverifiable` are journals that are missing or were never closed, as a
     killed general's: neither damage nor clean. `false` is what traitors wrote into journals that
     they closed. `orders` counts signed orders in frames, each time one was heard or said;
-    `signatures` the distinct good ones among them. `roster` is the fingerprint.
+    `vouched` counts frames heard under a good authenticator. `signatures` are the distinct good
+    ones of both kinds, `authenticators` those of frames. `roster` is the fingerprint.
     """
 
     roster: bytes = b""
@@ -90,9 +93,13 @@ class Audit:
     verified: int = 0
     refused: int = 0
     uncheckable: int = 0
+    vouched: int = 0
     signatures: int = 0
+    authenticators: int = 0
     proofs: dict[GeneralId, int] = field(default_factory=dict)
     hands: dict[GeneralId, Hand] = field(default_factory=dict)
+    #: Whom the scenario names, and whom chaos turned in mid-run.
+    traitors: frozenset[GeneralId] = frozenset()
 
     @property
     def is_clean(self) -> bool:
@@ -117,16 +124,19 @@ def audit(
 ) -> Audit:
     """Looks at everything. `fingerprint`: the roster's, where it was learnt by another way."""
     found = Audit(exhibits.roster.fingerprint())
-    written = _written(exhibits.scenario)
+    story = written(exhibits.scenario)
     found.findings += _roster_findings(exhibits.roster, fingerprint)
-    found.findings += _binding_findings(exhibits, written)
+    found.findings += _binding_findings(exhibits, story)
     publics = exhibits.roster.signing_publics()
     found.hands = {general: Hand(public) for general, public in sorted(publics.items())}
     records = {g: exhibits.transcript.records.get(g) for g in found.hands}
     book = _Signatures(exhibits.run, publics)
     book.settle(check, [record for record in records.values() if record is not None])
+    found.traitors = _traitors(story)
     for general, record in records.items():
-        _Examination(found, general, general in traitors_of(written)).of(record, book)
+        if record is not None and any(isinstance(e, Turned) and e.strategy for e in record.entries):
+            found.traitors |= {general}
+        _Examination(found, general, general in found.traitors).of(record, book)
     book.tell(found)
     return found
 
@@ -135,10 +145,10 @@ def journal_name(general: GeneralId) -> str:
     return f"general-{general}.journal"
 
 
-def traitors_of(written: Any) -> frozenset[GeneralId]:
+def _traitors(story: Any) -> frozenset[GeneralId]:
     """Whom a resolved scenario names a traitor, from the start or for a while."""
-    entries = [*_listed(written, "traitors")]
-    for step in _listed(written, "chaos"):
+    entries = [*_listed(story, "traitors")]
+    for step in _listed(story, "chaos"):
         entries.append(step.get("promote") if isinstance(step, dict) else None)
     named: set[GeneralId] = set()
     for entry in entries:
@@ -149,12 +159,13 @@ def traitors_of(written: Any) -> frozenset[GeneralId]:
     return frozenset(named)
 
 
-def _listed(written: Any, field: str) -> list[Any]:
-    entries = written.get(field) if isinstance(written, dict) else None
+def _listed(story: Any, field: str) -> list[Any]:
+    entries = story.get(field) if isinstance(story, dict) else None
     return entries if isinstance(entries, list) else []
 
 
-def _written(scenario: bytes) -> Any:
+@lru_cache(maxsize=8)
+def written(scenario: bytes) -> Any:
     """The scenario as text says it: to verify a run, no strategy of its user's is loaded."""
     problems = Problems()
     text = decoded(scenario, "scenario.yaml", problems)
@@ -175,26 +186,32 @@ def _roster_findings(roster: Roster, fingerprint: bytes | None) -> Iterator[Find
             yield Finding("roster.json", None, f"general {entry.general} shares his key")
 
 
-def _binding_findings(exhibits: Exhibits, written: Any) -> Iterator[Finding]:
+def _binding_findings(exhibits: Exhibits, story: Any) -> Iterator[Finding]:
     if run_id(exhibits.roster, exhibits.scenario, exhibits.nonce) != exhibits.run:
         kind = "the run id does not commit to this roster, scenario and nonce"
         yield Finding("run.json", None, kind)
-    if not isinstance(written, dict):
+    if not isinstance(story, dict):
         yield Finding("scenario.yaml", None, "this is no scenario")
         return
     for claim, name in _CLAIMS.items():
-        if claim in exhibits.claims and exhibits.claims[claim] != written.get(name):
+        if claim in exhibits.claims and exhibits.claims[claim] != story.get(name):
             yield Finding("run.json", None, f"{claim} is not what scenario.yaml says")
 
 
 class _Chain:
     """A signed order, once for all the times that it was heard or said, with its links."""
 
+    __slots__ = ("is_good", "links", "order")
+
     def __init__(self, order: SignedOrder, links: tuple[Link, ...] | None) -> None:
         self.order = order
         #: None where nobody can check it: a signer or an instance that there is not.
         self.links = links
         self.is_good = False
+
+
+#: Gives claims as it goes, and in the end the chains that were asked for.
+_Found: TypeAlias = Generator[Claim, None, list[_Chain]]
 
 
 class _Signatures:
@@ -205,24 +222,33 @@ class _Signatures:
         self._publics = publics
         self._verifiers: dict[str, Chains] = {}
         self._known: dict[tuple[str, int, SignedOrder], _Chain] = {}
-        #: Of each digest, the signer, and the first order that bore his signature there.
+        #: Of each signature's key, the signer, and the first order that bore his signature there.
         self._bearers: dict[bytes, tuple[GeneralId, int, SignedOrder]] = {}
         self._good: set[bytes] = set()
-        #: By general and line, the chains of that entry.
+        #: What each frame holds, by its bytes and the commander whose instance it is.
+        self._frames: dict[tuple[str, GeneralId | None, bytes], list[_Chain]] = {}
+        #: By general and line, the chains of that entry, and the key of the authenticator heard.
         self._chains: dict[tuple[GeneralId, int], list[_Chain]] = {}
+        self._vouched: dict[tuple[GeneralId, int], bytes] = {}
+        #: The key of every claim there is, in the order in which they are checked.
+        self._asked: dict[bytes, None] = {}
         #: Of each general whose journal is closed, what he said under his own signature.
         self._said: dict[GeneralId, set[bytes]] = {}
 
     def settle(self, check: Check, records: Iterable[Record]) -> None:
         """Reads every journal and checks whatever is signed in it."""
-        answers = list(check(claim for record in records for claim in self._claims(record)))
-        self._good = {
-            digest for digest, is_good in zip(self._bearers, answers, strict=True) if is_good
-        }
+        answers = check(claim for record in records for claim in self._claims(record))
+        answered = zip(list(answers), self._asked, strict=True)
+        self._good = {key for is_good, key in answered if is_good}
+        good = self._good
         for chain in self._known.values():
-            chain.is_good = chain.links is not None and all(
-                link.digest in self._good for link in chain.links
-            )
+            if chain.links is not None:
+                chain.is_good = good.issuperset([link.key for link in chain.links])
+
+    def is_vouched(self, general: GeneralId, line: int) -> bool | None:
+        """Whether the authenticator that was heard there is good; None where none was to be."""
+        key = self._vouched.get((general, line))
+        return None if key is None else key in self._good
 
     def of(self, general: GeneralId, line: int) -> list[_Chain]:
         return self._chains.get((general, line), [])
@@ -230,36 +256,78 @@ class _Signatures:
     def tell(self, found: Audit) -> None:
         """Who signed what."""
         found.signatures = len(self._good)
-        for digest in (digest for digest in self._bearers if digest in self._good):
-            signer, length, order = self._bearers[digest]
+        found.authenticators = len(self._good - self._bearers.keys())
+        for key in (key for key in self._bearers if key in self._good):
+            signer, length, order = self._bearers[key]
             hand = found.hands[signer]
             hand.signed += 1
-            reach = safe(str(SignedOrder(order.token, order.signers[:length], ())))
             if len(hand.orders) < SPELT_MAX:
-                hand.orders.append(reach)
-            is_unsaid = signer in self._said and digest not in self._said[signer]
+                hand.orders.append(_reach(order, length))
+            is_unsaid = signer in self._said and key not in self._said[signer]
             if is_unsaid and len(hand.unsaid) < SPELT_MAX:
-                hand.unsaid.append(reach)
+                hand.unsaid.append(_reach(order, length))
 
     def _claims(self, record: Record) -> Iterator[Claim]:
         """What there is to check in a journal and was not met before."""
         if record.opened is None:
             return
         brief = record.opened.brief
-        protocol = brief.over or brief.protocol
+        for line, entry in enumerate(record.entries, start=1):
+            match entry:
+                case Heard() if brief.accountable:
+                    yield from self._authenticator(record.general, line, entry)
+                    chains = yield from self._in_frame(frame_bytes(entry.data), brief)
+                case Heard(data=data) | Said(data=data):
+                    chains = yield from self._in_frame(data, brief)
+                case Accused(instance=instance, proof=proof):
+                    orders = ((instance, order) for order in proof)
+                    chains = yield from self._of_orders(orders, brief)
+                case _:
+                    continue
+            if chains:
+                self._chains[record.general, line] = chains
+                if isinstance(entry, Said) and record.closed is not None:
+                    links = [link for chain in chains for link in chain.links or ()]
+                    own = [link.key for link in links if link.signer == record.general]
+                    self._said.setdefault(record.general, set()).update(own)
+
+    def _in_frame(self, data: bytes, brief: Brief) -> _Found:
+        """A frame is read once, however many heard it: whoever said it wrote the same bytes."""
+        key = _protocol(brief), brief.commander, data
+        if key not in self._frames:
+            frame = wire.decode(data)
+            orders = _orders_of(frame, brief) if isinstance(frame, Frame) else iter(())
+            self._frames[key] = yield from self._of_orders(orders, brief)
+        return self._frames[key]
+
+    def _of_orders(self, orders: Iterator[tuple[int, SignedOrder]], brief: Brief) -> _Found:
+        protocol = _protocol(brief)
         if protocol not in self._verifiers:
             self._verifiers[protocol] = Chains(self._run, protocol, self._publics)
-        for line, entry in enumerate(record.entries, start=1):
-            for instance, order in _orders(entry, brief):
-                key = protocol, instance, order
-                if key not in self._known:
-                    self._known[key] = self._chain(self._verifiers[protocol], instance, order)
-                    yield from self._news(self._known[key])
-                self._chains.setdefault((record.general, line), []).append(self._known[key])
-                if isinstance(entry, Said) and record.closed is not None:
-                    links = self._known[key].links or ()
-                    own = {link.digest for link in links if link.signer == record.general}
-                    self._said.setdefault(record.general, set()).update(own)
+        chains = []
+        for instance, order in orders:
+            key = protocol, instance, order
+            chain = self._known.get(key)
+            if chain is None:
+                chain = self._known[key] = self._chain(self._verifiers[protocol], instance, order)
+                yield from self._news(chain)
+            chains.append(chain)
+        return chains
+
+    def _authenticator(self, general: GeneralId, line: int, heard: Heard) -> Iterator[Claim]:
+        """What a frame's sender vouches for; where he cannot be known, nothing."""
+        vouched = wire.decode(heard.data)
+        frame = framed(vouched) if isinstance(vouched, Vouched) else None
+        public = self._publics.get(heard.sender)
+        self._vouched[general, line] = b""
+        if not isinstance(vouched, Vouched) or frame is None or public is None:
+            return
+        claim = claim_of(vouched, frame, public)
+        key = claim.statement + claim.signature
+        self._vouched[general, line] = key
+        if key not in self._asked:
+            self._asked[key] = None
+            yield claim
 
     def _chain(self, verifier: Chains, instance: int, order: SignedOrder) -> _Chain:
         is_whole = len(order.signers) == len(order.signatures)
@@ -269,8 +337,9 @@ class _Signatures:
 
     def _news(self, chain: _Chain) -> Iterator[Claim]:
         for length, link in enumerate(chain.links or (), start=1):
-            if link.digest not in self._bearers:
-                self._bearers[link.digest] = (link.signer, length, chain.order)
+            if link.key not in self._bearers:
+                self._bearers[link.key] = (link.signer, length, chain.order)
+                self._asked[link.key] = None
                 yield link.claim
 
 
@@ -302,6 +371,7 @@ class _Examination:
         self._found.journals += 1
         for line, entry in enumerate(record.entries, start=1):
             self._examine(line, entry, book.of(self._general, line), record)
+            self._vouch(line, book.is_vouched(self._general, line), record)
         if record.closed is not None and record.closed.ledger != _ledger(record):
             kind = "the ledger is not the sum of what was said"
             self._blame(len(record.entries), kind, is_own=True)
@@ -316,14 +386,24 @@ class _Examination:
                 kind = f"the proof against general {entry.culprit} proves nothing"
                 self._blame(line, kind, is_own=is_own)
             return
-        for chain in chains:
-            self._found.verified += chain.is_good
-            self._found.uncheckable += chain.links is None
-            self._found.refused += chain.links is not None and not chain.is_good
-        bad = sum(not chain.is_good for chain in chains)
+        good = sum([chain.is_good for chain in chains])
+        uncheckable = sum([chain.links is None for chain in chains])
+        bad = len(chains) - good
+        self._found.verified += good
+        self._found.uncheckable += uncheckable
+        self._found.refused += bad - uncheckable
         if bad and isinstance(entry, Said) and not self._is_traitor:
             kind = f"a loyal general sent signed orders that do not verify: {bad}"
             self._blame(line, kind, is_own=is_own)
+
+    def _vouch(self, line: int, is_vouched: bool | None, record: Record) -> None:
+        """A loyal general enters no frame whose authenticator is not good."""
+        if is_vouched is None:
+            return
+        self._found.vouched += is_vouched
+        if not is_vouched:
+            kind = "the authenticator of what he says he heard does not verify"
+            self._blame(line, kind, is_own=record.closed is not None)
 
     def _blame(self, line: int, kind: str, *, is_own: bool) -> None:
         is_false = is_own and self._is_traitor
@@ -340,17 +420,13 @@ def _proves(entry: Accused, chains: list[_Chain]) -> bool:
     )
 
 
-def _orders(entry: Entry, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
-    """The signed orders of an entry, with the instance that each belongs to."""
-    match entry:
-        case Heard(data=data) | Said(data=data):
-            frame = wire.decode(data)
-            if isinstance(frame, Frame):
-                yield from _orders_of(frame, brief)
-        case Accused(instance=instance, proof=proof):
-            yield from ((instance, order) for order in proof)
-        case _:
-            pass
+def _reach(order: SignedOrder, length: int) -> str:
+    """An order as far as so many signatures reach."""
+    return safe(str(SignedOrder(order.token, order.signers[:length], ())))
+
+
+def _protocol(brief: Brief) -> str:
+    return brief.over or brief.protocol
 
 
 def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
@@ -363,15 +439,22 @@ def _orders_of(frame: Frame, brief: Brief) -> Iterator[tuple[int, SignedOrder]]:
         parts = ((brief.commander or 0, frame.body),)
     for instance, body in parts:
         if isinstance(body, Signed):
-            yield from ((instance, order) for order in body.orders)
+            yield from ((instance, order) for order in (*body.orders, *body.proof))
 
 
 def _ledger(record: Record) -> tuple[LedgerLine, ...]:
     lines: dict[int, LedgerLine] = {}
-    for entry in record.entries:
+    for number, entry in enumerate(record.entries, start=1):
         if isinstance(entry, Said):
             line = lines.setdefault(entry.round, LedgerLine(entry.round))
             line.messages += entry.messages * len(entry.to)
             line.frames += len(entry.to)
-            line.bytes += len(entry.data) * len(entry.to)
+            line.bytes += _bytes_sent(record, number, entry) * len(entry.to)
     return tuple(line for _, line in sorted(lines.items()))
+
+
+def _bytes_sent(record: Record, line: int, said: Said) -> int:
+    """How many bytes left for each copy of what was said in a line."""
+    if record.opened is None or not record.opened.brief.accountable:
+        return len(said.data)
+    return vouched_bytes(said, line, record.opened.run)

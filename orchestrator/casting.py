@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node import wire
+from node.authenticators import authenticator_bytes
 from node.control import Role
 from node.orders import Brief, Combiner, GeneralId
 from node.protocols import catalogue
@@ -41,6 +42,8 @@ def cast(scenario: Scenario) -> Cast:
     """Hands out the parts. Unplayable where a frame would be larger than generals accept."""
     parts = tuple(_part(scenario, general) for general in range(scenario.n))
     needed = catalogue.frame_bytes(parts[0].brief)
+    if scenario.accountable:
+        needed += authenticator_bytes(scenario.n)
     if needed > wire.FRAME_BYTES_MAX:
         raise Unplayable(
             f"a frame would take {needed} bytes, more than the {wire.FRAME_BYTES_MAX} that "
@@ -64,6 +67,7 @@ def brief_of(scenario: Scenario, general: GeneralId) -> Brief:
         domain=scenario.domain,
         value=scenario.input_of(general),
         delta_s=scenario.delta,
+        accountable=scenario.accountable,
         barriers=scenario.barriers,
         neighbours=scenario.layout.neighbours if scenario.layout else (),
         paths=scenario.layout.paths if scenario.layout else (),
@@ -80,5 +84,6 @@ def _role(scenario: Scenario, general: GeneralId) -> Role | None:
                 params=traitor.params,
                 trigger=traitor.when.model_dump(exclude_none=True),
                 coalition=tuple(sorted(scenario.faulty)) if scenario.coalition else (),
+                conceals=traitor.conceals,
             )
     return None

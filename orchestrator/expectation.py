@@ -29,6 +29,7 @@ def unmet(result: Result) -> list[str]:
         *_unmet_decisions(result),
         *_unmet_tallies(result),
         *_unmet_counts(result.scenario, result.transcript),
+        *_unmet_exposures(result),
     ]
 
 
@@ -61,6 +62,13 @@ def _unmet_tallies(result: Result) -> Iterator[str]:
 
 def _counts(tally: Mapping[Value, int]) -> str:
     return ", ".join(f"{count} x {text(value)}" for value, count in tally.items()) or "nothing"
+
+
+def _unmet_exposures(result: Result) -> Iterator[str]:
+    wanted = result.scenario.expect.exposed
+    if wanted is not None and sorted(wanted) != result.exposed:
+        found, named = (", ".join(map(str, who)) or "nobody" for who in (result.exposed, wanted))
+        yield f"exposed is {found}, not {named}"
 
 
 def _unmet_counts(scenario: Scenario, transcript: Transcript) -> Iterator[str]:

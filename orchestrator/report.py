@@ -7,7 +7,7 @@ the terminal and of XML is never interpreted.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -18,6 +18,7 @@ from rich.text import Text
 from node.orders import GeneralId, Value
 from node.protocols import catalogue
 from node.words import safe
+from orchestrator.accountability import Indication, Repute
 from orchestrator.audit import Audit, Condition, Finding, Hand
 from orchestrator.chaos import Incident
 from orchestrator.expectation import unmet
@@ -71,7 +72,9 @@ def verdict_fields(result: Result) -> dict[str, Any]:
         "frames_by_round": [frames for _, frames, _ in ledger.values()],
         "bytes": sum(size for _, _, size in ledger.values()),
         "refused": result.transcript.refusals(),
+        "proofs": {str(g): count for g, count in sorted(result.audit.proofs.items())},
         "audit": _standing(result.audit),
+        "reputes": {str(g): one.indication.value for g, one in result.reputes.items()},
         "seconds": round(result.seconds, 6),
         "run": str(result.path) if result.path else None,
     }
@@ -151,6 +154,8 @@ def table(result: Result, console: Console) -> None:
         _line(console, _misfortune(incident))
     _line(console, Text(_cost(result)))
     _line(console, Text(audit_line(result.audit), style="red" if result.audit.findings else ""))
+    if result.reputes:
+        _line(console, Text(_repute_line(result.reputes)))
     _conclusion(result, console)
 
 
@@ -182,6 +187,51 @@ _JOURNALS = {
     Condition.DAMAGED: "red",
     Condition.FALSE: "yellow",
 }
+
+
+def _repute_line(found: Mapping[GeneralId, Repute]) -> str:
+    """Whom an audit by replay exposes or suspects, in one line."""
+    told = {
+        one.value: [str(g) for g, repute in found.items() if repute.indication is one]
+        for one in (Indication.EXPOSED, Indication.SUSPECTED)
+    }
+    parts = [f"{name} {', '.join(who)}" for name, who in told.items() if who]
+    return f"  audited      {'; '.join(parts) or 'nobody is exposed or suspected'}"
+
+
+def repute_fields(found: Mapping[GeneralId, Repute]) -> dict[str, Any]:
+    return {
+        str(general): {
+            "indication": repute.indication.value,
+            "reasons": repute.reasons,
+            "evidence": [held.offence.__struct_config__.tag for held, _ in repute.evidence],
+        }
+        for general, repute in found.items()
+    }
+
+
+def repute_table(found: Mapping[GeneralId, Repute], console: Console) -> None:
+    """Whom an audit trusts, suspects or exposes, and why."""
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
+    for heading in ("general", "is", "because"):
+        drawn.add_column(heading, justify="right" if heading == "general" else "left")
+    for general, repute in found.items():
+        style = _INDICATIONS[repute.indication]
+        why = [safe(reason, _REASON_CHARACTERS_MAX) for reason in repute.reasons[:_REASONS_MAX]]
+        if more := len(repute.reasons) - len(why):
+            why.append(f"and {more} more")
+        drawn.add_row(Text(str(general)), Text(repute.indication, style), Text("\n".join(why)))
+    console.print(drawn)
+
+
+_INDICATIONS = {
+    Indication.TRUSTED: "green",
+    Indication.SUSPECTED: "yellow",
+    Indication.EXPOSED: "red",
+}
+#: Reasons that are shown of one general, and characters of each.
+_REASONS_MAX = 3
+_REASON_CHARACTERS_MAX = 300
 
 
 def _misfortune(incident: Incident) -> Text:

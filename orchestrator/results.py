@@ -8,6 +8,7 @@ from pathlib import Path
 
 from node.control import Decided
 from node.orders import Decision, GeneralId
+from orchestrator.accountability import Indication, Repute
 from orchestrator.assumptions import Assumption
 from orchestrator.audit import Audit
 from orchestrator.backends import Mustered
@@ -28,7 +29,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: what was played, decided and found. `path`: its directory, if it has one."""
+    """A finished run: what was played, decided and found. `path`: its directory, if it has one.
+    `reputes`: what an audit by replay says of each general, where one was asked for."""
 
     scenario: Scenario
     backend: str
@@ -39,8 +41,14 @@ class Result:
     verdict: Verdict
     audit: Audit
     path: Path | None
+    reputes: Mapping[GeneralId, Repute] = field(default_factory=dict)
     assumptions: Mapping[str, Assumption] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
+
+    @property
+    def exposed(self) -> list[GeneralId]:
+        """Against whom there is evidence."""
+        return [g for g, one in self.reputes.items() if one.indication is Indication.EXPOSED]
 
     @property
     def decisions(self) -> dict[GeneralId, Decision | None]:

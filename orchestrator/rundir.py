@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+import node
 from node.control import Roster
 from node.orders import GeneralId
 from orchestrator.audit import Exhibits, journal_name
@@ -137,6 +140,23 @@ class RunDir:
             raise RunDirError(self.path / name, str(fault)) from None
 
 
+@cache
+def machine_version() -> str:
+    """A fingerprint of the code that says what a loyal general does: evidence of a deviation is
+    evidence under these rules."""
+    home = Path(node.__file__).parent
+    state = hashlib.blake2b(digest_size=16)
+    for path in sorted([*home.glob("*.py"), *home.glob("protocols/**/*.py")]):
+        if path.stem not in _HOSTS:
+            data = path.read_bytes()
+            state.update(f"{path.relative_to(home).as_posix()}\0{len(data)}\0".encode() + data)
+    return state.hexdigest()
+
+
+#: What carries a machine and is none of its rules.
+_HOSTS = {"links", "logs", "runtime", "forks", "health", "settings", "rehearsal", "__main__"}
+
+
 def versions() -> Mapping[str, str]:
     """What the run was made with."""
     from importlib.metadata import version
@@ -146,6 +166,7 @@ def versions() -> Mapping[str, str]:
     packages = ("byzantine", "pyzmq", "pynacl", "numpy", "msgspec")
     return {
         "python": platform.python_version(),
+        "machine": machine_version(),
         "libzmq": zmq.zmq_version(),
         **{package: version(package) for package in packages},
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from node import wire
+from node.authenticators import frame_bytes, frame_in
 from node.journal import (
     Accused,
     Began,
@@ -34,7 +34,6 @@ from node.journal import (
     Woke,
     spelt,
 )
-from node.messages import Frame
 from node.orders import Brief, GeneralId
 from node.words import body_text, safe
 from orchestrator.transcript import Record, Transcript
@@ -147,7 +146,7 @@ def _count_said(waiting: dict[GeneralId, deque[Event]]) -> dict[Any, int]:
 
 def _key(event: Event) -> Any:
     assert isinstance(event.entry, Heard)
-    return event.entry.sender, event.general, event.entry.data
+    return event.entry.sender, event.general, frame_bytes(event.entry.data)
 
 
 def _has_cause(event: Event, said: Any, owed: dict[Any, int]) -> bool:
@@ -209,8 +208,8 @@ def _text(entry: Entry, brief: Brief | None) -> str:
 
 
 def _frame_text(data: bytes, brief: Brief | None) -> str:
-    frame = wire.decode(data)
-    if not isinstance(frame, Frame) or brief is None:
+    frame = frame_in(data)
+    if frame is None or brief is None:
         return f"{len(data)} bytes"
     return f"round {frame.round}: {body_text(frame.body, brief, frame.round)}"
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from node import wire
+from node.authenticators import frame_in
 from node.effects import Reason
 from node.journal import (
     GENESIS,
@@ -58,6 +59,8 @@ class Record:
     entries: list[Entry] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
     head: bytes = GENESIS
+    #: The journal file.
+    data: bytes = field(default=b"", repr=False)
 
     @property
     def closed(self) -> Closed | None:
@@ -68,6 +71,11 @@ class Record:
     def opened(self) -> Opened | None:
         first = self.entries[0] if self.entries else None
         return first if isinstance(first, Opened) else None
+
+    def heads(self) -> list[bytes]:
+        """The chain's head after each entry that was read."""
+        lines = self.data.split(b"\n", len(self.entries))
+        return [bytes.fromhex(line[:64].decode()) for line in lines[: len(self.entries)]]
 
     @property
     def settled(self) -> Settled | None:
@@ -111,7 +119,7 @@ class Transcript:
 
 def read(general: GeneralId, data: bytes, run: bytes, public: bytes) -> Record:
     """A journal file, its hash chain and its closing signature checked. Total."""
-    record = Record(general)
+    record = Record(general, data=data)
     lines = data.split(b"\n")
     if lines and lines[-1] == b"":
         lines.pop()
@@ -190,8 +198,8 @@ def view(record: Record) -> bytes:
     brief = record.opened.brief if record.opened else None
     seen: list[tuple[int, GeneralId, object]] = []
     for entry in record.entries:
-        frame = wire.decode(entry.data) if isinstance(entry, Heard) else None
-        if isinstance(entry, Heard) and isinstance(frame, Frame) and brief is not None:
+        frame = frame_in(entry.data) if isinstance(entry, Heard) else None
+        if isinstance(entry, Heard) and frame is not None and brief is not None:
             seen.append((frame.round, entry.sender, _values(frame.body, brief, frame.round)))
     decision = record.settled.value if record.settled else None
     return msgspec.json.encode((sorted(seen, key=lambda s: s[:2]), decision))

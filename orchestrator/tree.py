@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node import wire
+from node.authenticators import frame_in
 from node.events import Event, Received, Resumed, Started, TimerFired
 from node.journal import Began, Heard, Turned, Woke
 from node.journal import Resumed as WentOn
-from node.messages import Frame
 from node.orders import Brief, Domain, GeneralId, Value, others
 from node.protocols import catalogue, paths
 from node.protocols.consistency import InteractiveConsistency
@@ -174,8 +173,8 @@ def _events(record: Record) -> Iterator[Event]:
             case Woke(timer=timer):
                 yield TimerFired(timer)
             case Heard(sender=sender, data=data):
-                frame = wire.decode(data)
-                if isinstance(frame, Frame):
+                frame = frame_in(data)
+                if frame is not None:
                     yield Received(sender, frame)
             case _:
                 pass

@@ -12,13 +12,14 @@ from pathlib import Path
 from node.control import Decided
 from node.orders import GeneralId
 from orchestrator import report
+from orchestrator.accountability import reputes
 from orchestrator.assumptions import assumptions, harms
 from orchestrator.audit import Exhibits, audit, journal_name
 from orchestrator.backends import Backend, Mustered
 from orchestrator.casting import Cast, cast
 from orchestrator.chaos import Chaos
 from orchestrator.results import Result
-from orchestrator.rundir import RunDir, RunFile, versions
+from orchestrator.rundir import RunDir, RunFile, machine_version, versions
 from orchestrator.scenario import Scenario
 from orchestrator.transcript import Transcript, read
 from orchestrator.verdict import Case, judge
@@ -94,6 +95,7 @@ def _judged(
         unborne=chaos.unborne(),
         forged=assumed["A4"].why if assumed["A4"].is_kept is False else None,
     )
+    is_asked = scenario.accountable or scenario.expect.exposed is not None
     return Result(
         scenario=scenario,
         backend=backend,
@@ -103,6 +105,7 @@ def _judged(
         transcript=transcript,
         verdict=judge(case),
         audit=found,
+        reputes=reputes(exhibits, machine_version()) if is_asked else {},
         path=place.path if place else None,
         assumptions=assumed,
         incidents=tuple(chaos.incidents),

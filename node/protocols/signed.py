@@ -5,6 +5,10 @@ SM-2  Lieutenant i, on v:0 and nothing yet, sets V = {v} and sends v:0:i to all 
       v:0:j1..jk with v not in V, adds v and, if k < m, sends v:0:j1..jk:i to those not on it.
 SM-3  When no more can come, obey choice(V).
 
+Who comes to hold two values under the commander's own signature has found him out. He accuses him,
+and hands the two to the others with his next frames, so that all who are loyal hold the proof: no
+message of the paper's, and nothing that V depends on.
+
 A round-r order carries exactly r distinct signatures: the commander's first, the link's sender's
 last, never the receiver's. Two values are enough: with two, choice is fixed (Dolev, Strong 1983).
 """
@@ -56,6 +60,9 @@ class SignedMessages:
         self._accepted: list[tuple[Value, SignedOrder]] = []
         #: How many of V were accepted before the round that is being played.
         self._relayed = 0
+        #: The commander's two orders, once he is found out, and whether they were handed on.
+        self._proof: tuple[SignedOrder, ...] = ()
+        self._is_handed_on = False
 
     def speakers(self, round: int) -> frozenset[GeneralId]:
         if self._me == self._commander:
@@ -74,6 +81,7 @@ class SignedMessages:
         for speaker, body in heard.items():
             if isinstance(body, Signed):
                 effects += self._sm_2_accept(round, speaker, body)
+                effects += self._take_proof(speaker, body.proof)
             elif not isinstance(body, Empty):
                 effects.append(Refuse(speaker, Reason.BAD_SHAPE, rule="SM-2"))
         return effects
@@ -136,16 +144,33 @@ class SignedMessages:
         self._accepted.append((value, order))
         effects: list[Effect] = [Note(f"accepted {order}", rule="SM-2")]
         if len(self._accepted) == VALUES_KEPT:
-            effects.append(self._proof())
+            first, second = (
+                SignedOrder(order.token, order.signers[:1], order.signatures[:1])
+                for _, order in self._accepted
+            )
+            effects += self._find_out(first, second)
         return effects
 
-    def _proof(self) -> Accuse:
+    def _find_out(self, first: SignedOrder, second: SignedOrder) -> list[Effect]:
         """Two values under the commander's own signature: he signed both, and nobody else could."""
-        first, second = (
-            SignedOrder(order.token, order.signers[:1], order.signatures[:1])
-            for _, order in self._accepted
+        if self._proof:
+            return []
+        self._proof = first, second
+        return [Accuse(self._commander, self._commander, (first, second), rule="SM-2")]
+
+    def _take_proof(self, speaker: GeneralId, proof: tuple[SignedOrder, ...]) -> list[Effect]:
+        """What another one found out, unless it is known here."""
+        if not proof or self._proof:
+            return []
+        if len(proof) == 2 and self._is_proof(*proof):
+            return self._find_out(*proof)
+        return [Refuse(speaker, Reason.BAD_PROOF, rule="SM-2")]
+
+    def _is_proof(self, first: SignedOrder, second: SignedOrder) -> bool:
+        return first.token != second.token and all(
+            order.signers == (self._commander,) and self._verify(order, self._commander)
+            for order in (first, second)
         )
-        return Accuse(self._commander, self._commander, (first, second), rule="SM-2")
 
     def _sm_2_relay(self, round: int) -> list[Send]:
         """What the last round added to V, under my name, to each lieutenant not on the chain."""
@@ -155,17 +180,20 @@ class SignedMessages:
         for peer in self._peers:
             news = tuple(order for order in fresh if peer not in order.signers)
             audiences.setdefault(news, []).append(peer)
+        proof = () if self._is_handed_on else self._proof
+        self._is_handed_on = bool(self._proof)
         return [
-            Send(tuple(peers), round, self._under_my_name(news), len(news), rule="SM-2")
+            Send(tuple(peers), round, self._under_my_name(news, proof), len(news), rule="SM-2")
             for news, peers in audiences.items()
         ]
 
-    def _under_my_name(self, orders: tuple[SignedOrder, ...]) -> Signed | Empty:
-        if not orders:
+    def _under_my_name(
+        self, orders: tuple[SignedOrder, ...], proof: tuple[SignedOrder, ...]
+    ) -> Signed | Empty:
+        if not orders and not proof:
             return Empty()
-        return Signed(
-            tuple(SignedOrder(o.token, (*o.signers, self._me), o.signatures) for o in orders)
-        )
+        signed = (SignedOrder(o.token, (*o.signers, self._me), o.signatures) for o in orders)
+        return Signed(tuple(signed), proof)
 
     def _sm_3_choice(self) -> Decide:
         values = [value for value, _ in self._accepted]

@@ -16,7 +16,8 @@ class Forger(Strategy):
     def alter(self, body: Body, to: GeneralId, round: int, instance: int) -> Body:
         if not isinstance(body, Signed):
             return super().alter(body, to, round, instance)
-        return Signed(tuple(self._forged(order, to, round, instance) for order in body.orders))
+        forged = (self._forged(order, to, round, instance) for order in body.orders)
+        return msgspec.structs.replace(body, orders=tuple(forged))
 
     def lie(self, codes: Codes, to: GeneralId, round: int) -> Codes:
         return self.domain.opposites(codes)

@@ -117,7 +117,7 @@ class Script(Strategy):
                     msgspec.structs.replace(o, token=token) if line.path in (None, o.signers) else o
                     for o in orders
                 )
-                return Signed(tuple(told))
+                return msgspec.structs.replace(body, orders=tuple(told))
             case _:
                 return body
 

@@ -118,7 +118,8 @@ class Strategy:
                 codes = self.domain.unpack(values, count)
                 return Oral(self.domain.pack(self.lie(codes, to, round)))
             case Signed(orders):
-                return Signed(tuple(self._falsified(order, to, round) for order in orders))
+                told = (self._falsified(order, to, round) for order in orders)
+                return msgspec.structs.replace(body, orders=tuple(told))
             case _:
                 return body
 

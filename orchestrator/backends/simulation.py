@@ -155,8 +155,7 @@ class Simulation(Backend):
     def collect(self) -> dict[GeneralId, bytes]:
         journals = {}
         for general, who in self._living():
-            who.close()
-            journals[general] = b"".join(who.journal.lines())
+            journals[general] = b"".join(who.hand_in())
             if self._logs is not None:
                 with (self._logs / f"general-{general}.log").open("w") as stream:
                     Log(stream).catch_up(who.journal, len(who.journal.entries))

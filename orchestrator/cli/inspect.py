@@ -91,6 +91,7 @@ def verify(run: Path, fingerprint: bytes | None, style: str) -> int:
     from orchestrator import report
     from orchestrator.audit import Audit, Finding, audit
     from orchestrator.cli.run import console
+    from orchestrator.cores import check_on_all_cores
     from orchestrator.rundir import RunDir, RunDirError
 
     try:
@@ -98,7 +99,7 @@ def verify(run: Path, fingerprint: bytes | None, style: str) -> int:
     except RunDirError as fault:
         _refuse(str(fault))
     try:
-        found = audit(place.exhibits(), fingerprint=fingerprint)
+        found = audit(place.exhibits(), fingerprint=fingerprint, check=check_on_all_cores)
     except RunDirError as fault:
         found = Audit(findings=[Finding(fault.path.name, None, fault.reason)])
     if style == "json":

@@ -42,6 +42,7 @@ def completed(fields: Known, written: frozenset[str]) -> Known:
         "topology": COMPLETE,
         "chaos": {},
         "coalition": True,
+        "accountable": False,
         "force": False,
     }
     unwritten |= {"summary": "", "reference": (), "expect": Expect(), "values": (RETREAT, ATTACK)}
@@ -150,7 +151,7 @@ def _laid_out(known: Known) -> Layout | None:
 
 
 #: What of an entry each of its traitors gets.
-_PLAYED = {"strategy", "params", "when"}
+_PLAYED = {"strategy", "params", "when", "conceals"}
 
 
 def scenario(known: Known, name: str) -> Scenario:

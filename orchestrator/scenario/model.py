@@ -53,7 +53,8 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 class Traitor(BaseModel):
-    """One traitor. `params` are the strategy's own, as they were written."""
+    """One traitor. `params` are the strategy's own, as they were written. `conceals`: he keeps a
+    log apart for each audience, and hands in the journal of a loyal general."""
 
     model_config = FROZEN
 
@@ -61,6 +62,7 @@ class Traitor(BaseModel):
     strategy: StrategyName
     params: dict[str, Any] = Field(default_factory=dict, alias="with")
     when: Trigger = Trigger()
+    conceals: StrictBool = False
 
 
 class Expect(BaseModel):
@@ -76,6 +78,7 @@ class Expect(BaseModel):
     tallies: dict[GeneralNumber, dict[Scalar, Count]] = {}
     messages: ExpectedMessages | None = None
     refused: dict[ReasonName, Count] = {}
+    exposed: tuple[GeneralNumber, ...] | None = None
 
 
 class Scenario(BaseModel):
@@ -109,6 +112,7 @@ class Scenario(BaseModel):
     topology: TopologyOf = COMPLETE
     chaos: tuple[Step, ...] = ()
     coalition: StrictBool = True
+    accountable: StrictBool = False
     force: StrictBool = False
     expect: Expect = Expect()
 
@@ -234,7 +238,7 @@ def _grouped(traitors: Iterable[Traitor]) -> list[dict[str, Any]]:
     """
     alike: dict[str, list[Traitor]] = {}
     for traitor in traitors:
-        key = repr((traitor.strategy, traitor.params, traitor.when))
+        key = repr((traitor.strategy, traitor.params, traitor.when, traitor.conceals))
         alike.setdefault(key, []).append(traitor)
     return [_entry(group) for group in alike.values()]
 

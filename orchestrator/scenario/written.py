@@ -106,6 +106,7 @@ class Entry(BaseModel):
     strategy: StrategyName | None = None
     params: dict[str, Any] = Field(default_factory=dict, alias="with")
     when: Trigger = Trigger()
+    conceals: StrictBool = False
 
     @model_validator(mode="after")
     def _is_whole(self, info: ValidationInfo) -> Entry:
@@ -153,6 +154,7 @@ class Written(TypedDict, total=False):
     topology: Annotated[TopologyOf, _about("Who can speak to whom: a graph (complete)")]
     chaos: Annotated[dict[Any, Step], _about("What befalls whom, and when: a list of steps")]
     coalition: Annotated[StrictBool, _about("Whether traitors share their signing keys (true)")]
+    accountable: Annotated[StrictBool, _about("Whether frames carry authenticators (false)")]
     force: Annotated[StrictBool, _about("Play although there are very many messages (false)")]
     expect: Annotated[Expect, _about("What must come of the run")]
 

@@ -87,7 +87,9 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.split("#")[0].strip()[19:])
 def test_every_command_runs(scratch: Path, line: str) -> None:
-    if line.startswith(tuple(f".venv/bin/byzantine {of}" for of in ("logs", "verify", "trace"))):
+    if line.startswith(
+        tuple(f".venv/bin/byzantine {of}" for of in ("logs", "verify", "audit", "trace"))
+    ):
         assert shell(COMMANDS[1], scratch).returncode == 0
     done = shell(line, scratch)
     assert (done.returncode, done.stderr) == (0, "")

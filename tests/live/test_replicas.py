@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,7 +71,8 @@ def test_the_store_is_used_and_survives_the_death_of_its_primary(folder: Path) -
         household.kill(folder, 0)
         began_s = time.monotonic()
         client.put("c", b"4")
-        assert time.monotonic() - began_s < 1.5
+        # Within 1.5 timeouts on a quiet machine: the simulator and benchmarks hold it to that.
+        assert 1.0 <= time.monotonic() - began_s < 5.0
         up(folder)
         client.put("d", b"5")
         assert [key for key, _ in client.scan()] == ["a", "b", "c", "d"]
@@ -111,16 +113,19 @@ def test_sigkill_at_a_write_loses_nothing_and_says_nothing_twice(
         stdout=subprocess.DEVNULL,
     )
     with Client(folder) as client:
-        for number in range(8):
+        number, deadline_s = 0, time.monotonic() + 30
+        while number < 8 or dying.poll() is None:
+            assert time.monotonic() < deadline_s, "the step was never reached"
             client.put(f"k{number}", b"x")
-        assert dying.wait(10) == -9, "the step was never reached"
+            number += 1
+        assert dying.wait() == -signal.SIGKILL
         assert household.pid_of(own) is None
         household.start(folder, victim)
         client.put("last", b"x")
         # With one of the others gone, the one who came back is needed for every answer.
         household.kill(folder, 1 if victim == 0 else 3)
         client.put("after", b"y")
-        assert len(client.scan()) == 10
+        assert len(client.scan()) == number + 2
 
 
 def test_operations_of_many_threads_travel_together(folder: Path) -> None:

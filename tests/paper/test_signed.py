@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from node.effects import Note, Reason, Refuse
+from node.effects import Accuse, Note, Reason, Refuse
 from node.messages import Empty, Oral, Signed, SignedOrder
 from node.orders import ATTACK, RETREAT, Domain, Enumerated, GeneralId, Numbers, Value
 from node.protocols.signed import SignedMessages
@@ -65,7 +65,8 @@ class War:
             return body
         key = {sender: SIGNERS[sender]}
         chains = self.chains[sender]
-        return Signed(tuple(chains.complete(o, self.commander, key) for o in body.orders))
+        orders = (chains.complete(o, self.commander, key) for o in body.orders)
+        return msgspec.structs.replace(body, orders=tuple(orders))
 
     def order(self, value: Value, *signers: GeneralId) -> SignedOrder:
         """v:0:j1..jk, truly signed by all of them."""
@@ -398,3 +399,82 @@ def two_traitors(war: War) -> OnTheWay:
         return body
 
     return lie
+
+
+# The proof that goes from hand to hand.
+
+
+def both_orders(war: War) -> tuple[SignedOrder, SignedOrder]:
+    return war.order(ATTACK, 0), war.order(RETREAT, 0)
+
+
+def test_who_finds_the_commander_out_hands_the_proof_to_all_with_his_next_frames() -> None:
+    war = War(5, 2)
+    first, second = both_orders(war)
+    part = war.parts[1]
+    part.hear(1, {0: Signed((first,))})
+    (told,) = part.say(2)
+    assert told.body == Signed((SignedOrder(first.token, (0, 1), first.signatures),))
+    effects = part.hear(2, {2: Signed((war.order(RETREAT, 0, 2),))})
+    assert Accuse(0, 0, (first, second), rule="SM-2") in effects
+    sends = part.say(3)
+    assert {to: len(send.body.orders) for send in sends for to in send.to} == {2: 0, 3: 1, 4: 1}
+    assert all(send.body.proof == (first, second) for send in sends)
+    assert [send.messages for send in sends] == [len(send.body.orders) for send in sends]
+
+
+def test_the_proof_is_handed_on_once() -> None:
+    war = War(6, 4)
+    part = war.parts[1]
+    part.hear(1, {0: Signed(both_orders(war))})
+    assert [bool(send.body.proof) for send in part.say(2)] == [True]
+    part.hear(2, {})
+    assert {type(send.body) for send in part.say(3)} == {Empty}
+
+
+def test_a_proof_that_comes_from_another_is_held_and_handed_on() -> None:
+    war = War(5, 3)
+    first, second = both_orders(war)
+    part = war.parts[1]
+    assert part.hear(2, {3: Signed((), (first, second))}) == [
+        Accuse(0, 0, (first, second), rule="SM-2")
+    ]
+    assert part.decide().value == RETREAT, "V is as empty as before"
+    assert [send.body for send in part.say(3)] == [Signed((), (first, second))]
+    assert part.hear(3, {4: Signed((), (second, first))}) == [], "one proof is enough"
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        lambda war: (war.order(ATTACK, 0),),
+        lambda war: (war.order(ATTACK, 0), war.order(ATTACK, 0)),
+        lambda war: (*both_orders(war), war.order(ATTACK, 0)),
+        lambda war: (war.order(ATTACK, 0), war.order(RETREAT, 2)),
+        lambda war: (war.order(ATTACK, 2), war.order(RETREAT, 2)),
+        lambda war: (war.order(ATTACK, 0, 2), war.order(RETREAT, 0, 2)),
+        lambda war: (
+            war.order(ATTACK, 0),
+            msgspec.structs.replace(war.order(ATTACK, 0), token=ORDERS.token(RETREAT)),
+        ),
+    ],
+)
+def test_what_is_no_proof_is_refused(proof: Any) -> None:
+    war = War(5, 2)
+    part = war.parts[1]
+    refusal = Refuse(3, Reason.BAD_PROOF, rule="SM-2")
+    assert part.hear(2, {3: Signed((), proof(war))}) == [refusal]
+    assert part.say(3)[0].body == Empty()
+
+
+def test_a_proof_changes_no_count_of_the_paper() -> None:
+    """R13: whoever finds him out in the last round has nobody to tell any more."""
+    from tests.stage import a, messages, play
+
+    faces = a("two-faced", faces={ATTACK: [1], RETREAT: [2]})
+    assert messages(play("signed", 3, 1, {0: faces})) == [2, 2]
+    result = play("signed", 5, 3, {0: a("two-faced", faces={ATTACK: [1, 3], RETREAT: [2, 4]})})
+    # Round 2: everyone tells 3 others. Round 3: what was new, to those who did not sign it.
+    assert messages(result) == [4, 12, 8, 0]
+    assert result.audit.proofs == {0: 4}
+    assert result.audit.is_clean

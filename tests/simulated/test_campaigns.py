@@ -129,15 +129,14 @@ class Plant:
     strategies: tuple[str, ...] = DRAWN
 
 
-#: Those who can sign in the coalition's name, so that a bug shows after some hundred runs.
-SIGNERS = ("last-round", "padder", "splicer", "two-faced", "silent")
-
 PLANTS = {
     # SM3: R:0:3 in round 3.
-    "chain length": Plant(catalogue, "SignedMessages", NoChainLength, 4, 2, {0, 3}, SIGNERS),
+    "chain length": Plant(
+        catalogue, "SignedMessages", NoChainLength, 4, 2, {0, 3}, ("last-round", "silent")
+    ),
     # SM5: R:0:3:3 in round 3.
     "distinct signers": Plant(
-        catalogue, "SignedMessages", NoDistinctSigners, 4, 2, {0, 3}, SIGNERS
+        catalogue, "SignedMessages", NoDistinctSigners, 4, 2, {0, 3}, ("padder", "silent")
     ),
     # SM1 with a round too few: one order to each of two.
     "last round": Plant(catalogue, "SignedMessages", NoLastRound, 3, 1, {0}),

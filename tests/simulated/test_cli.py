@@ -406,7 +406,10 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "run": str,
 }
 #: What is told beside them.
-MORE_FIELDS = {"unmet", "reasons", "why", "refused", "audit", "charges", "assumptions", "chaos"}
+MORE_FIELDS = {"unmet", "reasons", "why", "refused", "audit", "charges", "assumptions", "chaos"} | {
+    "reputes",
+    "proofs",
+}
 
 
 def test_json_is_an_object_a_run_with_every_field(tmp_path: Path) -> None:

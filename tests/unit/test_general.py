@@ -530,3 +530,18 @@ def test_a_frame_that_is_refused_whole_fills_its_round_as_empty() -> None:
     assert camp.refusals(1) == {(0, Reason.BAD_SHAPE): 1}
     camp[1].receive(2, oral(camp, 2), 0.2)
     assert camp[1].is_done
+
+
+def test_who_has_closed_his_journal_says_nothing_more() -> None:
+    """He may be asked for it before he is done: what he said afterwards would stand in none."""
+    camp = Camp().meet()
+    (order, *_) = camp[0].start(0.0)
+    camp[1].start(0.0)
+    camp[1].close()
+    entries = len(camp[1].journal.entries)
+    assert isinstance(order, Deliver)
+    assert camp[1].receive(0, order.data, 0.1) == []
+    assert camp[1].wake("deadline", 1.0) == []
+    assert camp[1].decision is None
+    assert len(camp[1].journal.entries) == entries
+    assert camp[1].is_done

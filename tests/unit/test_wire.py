@@ -51,6 +51,8 @@ def strategy_for(kind: Any) -> st.SearchStrategy[Any]:
             return st.lists(strategy_for(item), max_size=5).map(tuple)
         case inspect.BytesType():
             return st.binary(max_size=80)
+        case inspect.StrType():
+            return st.text(max_size=20)
         case inspect.IntType():
             return st.integers(-(2**63), 2**64 - 1)
         case _:
