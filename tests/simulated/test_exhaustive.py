@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from node.protocols import signed
+from node.protocols import catalogue
 from orchestrator.results import Result
 from tests.stage import A, R, obeyed, play, script, to
 
@@ -157,7 +157,7 @@ def test_the_commanders_two_values_are_found_whoever_hears_them() -> None:
 
 def test_m_rounds_are_one_too_few_for_the_commander(monkeypatch: pytest.MonkeyPatch) -> None:
     """SM(1) cut to one round: where two hear different orders, nobody tells them."""
-    monkeypatch.setattr(signed, "lockstep_rounds", lambda m: m)
+    monkeypatch.setattr(catalogue, "rounds", lambda brief: brief.m)
     count, found = broken(signed_by(0, 3), lambda traitors: play("signed", 3, 1, traitors))
     assert count == 25
     assert {0: script(to(1, A, round=1, chain=[0]), to(2, R, round=1, chain=[0]))} in found
@@ -173,7 +173,7 @@ def test_m_rounds_are_one_too_few_for_two_traitors(monkeypatch: pytest.MonkeyPat
     """SM(2) cut to two rounds: an order shown to one general in the last one is news to him."""
     whole, none = broken(two_traitors(), lambda traitors: play("signed", 4, 2, traitors))
     assert (whole, none) == (25, [])
-    monkeypatch.setattr(signed, "lockstep_rounds", lambda m: m)
+    monkeypatch.setattr(catalogue, "rounds", lambda brief: brief.m)
     _, found = broken(two_traitors(), lambda traitors: play("signed", 4, 2, traitors))
     last_round = script(to(1, R, round=2, chain=[0, 3]), to(2, None, round=2))
     assert {3: last_round, 0: script()} in found
