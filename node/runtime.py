@@ -326,8 +326,7 @@ class Runtime:
         """
         if self._started_s is not None or not self._is_mustered:
             return
-        now_s = time.monotonic()
-        self._started_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
+        self._started_s = _announced(at_s)
         gc.disable()  # Rounds make no cycles to speak of, and a collection would fall into one.
         self._first_words = self._general.start(self._started_s)
         if any(isinstance(action, Deliver) for action in self._first_words):
@@ -339,8 +338,7 @@ class Runtime:
         """The barrier before a later round: nobody's first frame has to come on the instant."""
         if self._started_s is None:
             return
-        now_s = time.monotonic()
-        start_s = now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
+        start_s = _announced(at_s)
         wait_until(start_s)
         self._carry_out(self._general.resume(round, start_s))
 
@@ -460,6 +458,12 @@ def wait_until(at_s: float) -> None:
     while (left_s := at_s - time.monotonic()) > 0:
         if left_s > WATCH_S:
             time.sleep(left_s - WATCH_S)
+
+
+def _announced(at_s: float | None) -> float:
+    """The moment that a round is to begin at: in the near future, or now."""
+    now_s = time.monotonic()
+    return now_s if at_s is None else min(at_s, now_s + START_NOTICE_S_MAX)
 
 
 def _dismiss(_number: int, _frame: object) -> None:

@@ -83,7 +83,7 @@ class OralMessages:
         """
         speakers = (self._commander,) if round == 1 else self._peers
         count = values_in_frame(len(self._peers) + 2, round)
-        told, refused = self._read(round, speakers, count, heard)
+        told, refused = self._read(speakers, count, heard)
         if round > 2:
             size, length = len(self._peers), round - 2
             # My rank among the peers of those who come before me, and among the others'.
@@ -100,7 +100,6 @@ class OralMessages:
 
     def _read(
         self,
-        round: int,
         speakers: tuple[GeneralId, ...],
         count: int,
         heard: Mapping[GeneralId, Content],
