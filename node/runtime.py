@@ -57,6 +57,10 @@ POLL_S_MAX: Final = 3600.0
 #: start by so many seconds, and watches the clock for the last ones.
 EARLY_S: Final = 0.002
 WATCH_S: Final = 0.0003
+#: A timer so late, in seconds, tells that the process stood still, the thread of its links too:
+#: what reached the machine meanwhile came in time, and that thread needs so long to bring it in.
+STOOD_STILL_S: Final = 0.1
+BRING_IN_S: Final = 0.05
 #: A decision is told so many seconds later for each general: others may still deliberate, and
 #: whoever tells takes processor time from them. Its moment was noted when it fell.
 TELL_EACH_S: Final = 0.0005
@@ -421,7 +425,9 @@ class Runtime:
     def _keep_time(self) -> None:
         """Wakes the general for timers that are due, and gives up where giving up is due."""
         now_s = time.monotonic()
-        if self._timers and min(self._timers.values()) <= now_s:
+        if self._timers and (due_s := min(self._timers.values())) <= now_s:
+            if now_s - due_s > STOOD_STILL_S:
+                time.sleep(BRING_IN_S)
             self._hear_all_that_arrived()
             for name in [name for name, at_s in self._timers.items() if at_s <= now_s]:
                 # What another timer's action cancelled or set anew is no longer due.
