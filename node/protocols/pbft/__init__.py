@@ -11,7 +11,7 @@ to others, and the view change is the one of 2002, section 4.4, which needs none
     messages.py        what replicas and clients say            wire.py     packets of it, as bytes
     configuration.py   n, f, and a switch an optimisation       quorums     at the end of it
     events.py          what can happen to a replica             effects.py  what it can ask for
-    replica.py         the machine: request .. reply, checkpoints, catching up
+    replica/           the machine, a chapter a file: request .. reply, checkpoints, view changes
     log.py             slots, P and Q between the watermarks
     view_change.py     view-change, new-view and the choice of O, as pure functions
     execution.py       exactly-once over a service; checkpoints of both
