@@ -73,9 +73,8 @@ def test_a_read_does_not_wait_for_the_commit_timer() -> None:
 def test_a_commit_waits_for_nothing_while_the_next_batch_is_under_way() -> None:
     """The next batch is carried out as soon as the one before it is committed."""
     calm = world.Weather(latency_s=(0.001, 0.001))
-    where = cluster(
-        weather=calm, is_durable=False, has_batching=False, commit_s=10.0, timeout_s=100.0
-    )
+    slow = {"commit_s": 10.0, "timeout_s": 100.0, "status_s": 100.0}
+    where = cluster(weather=calm, is_durable=False, has_batching=False, **slow)
     for key in "abcd":
         where.invoke(0, key_value.encode(Put(key, b"")))
     assert where.run(lambda: all(o.returned_s for o in where.history), 0.2)
