@@ -214,6 +214,54 @@ def resume(folder: Path, replica: int) -> None:
 
 
 @kv.command()
+@click.option("--clients", default=3, show_default=True, type=click.IntRange(1, 64))
+@click.option(
+    "--operations",
+    default=40,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="How many each client asks for, one after the other.",
+)
+@click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--patience",
+    "patience_s",
+    default=30.0,
+    show_default=True,
+    type=float,
+    help="Seconds in which an operation is to be answered.",
+)
+@_folder
+@_style
+def exercise(folder: Path, clients: int, operations: int, seed: int, patience_s: float,
+             style: str) -> int:  # fmt: skip
+    """Use the store with several clients at once, and judge what they were answered.
+
+    Exit code 1 if a promise was broken, 3 if nobody can tell.
+    """
+    from orchestrator.replication.exercise import exercise
+    from orchestrator.replication.verdict import State
+
+    with _cluster_errors():
+        done = exercise(
+            folder, clients=clients, operations=operations, seed=seed, patience_s=patience_s
+        )
+    if style == "json":
+        promises = [vars(promise) for promise in done.promises]
+        click.echo(json.dumps({"operations": len(done.calls), "promises": promises}, indent=2))
+    else:
+        click.echo(f"{len(done.calls)} operations of {clients} clients in {done.took_s:.1f} s, "
+                   f"the slowest in {1e3 * done.slowest_s:.0f} ms")  # fmt: skip
+        for promise in done.promises:
+            click.echo(f"  {promise.name:<12}  {promise.state:<7}  {promise.because}")
+        if done.is_passed:
+            click.echo("  pass: every promise held")
+    if done.is_passed:
+        return 0
+    return 1 if any(promise.state is State.BROKEN for promise in done.promises) else 3
+
+
+@kv.command()
 def strategies() -> None:
     """Name the strategies of traitorous replicas."""
     from node.traitors.replicas import REPLICA_STRATEGIES

@@ -75,6 +75,7 @@ def test_the_commands(built: Engine, folder: Path) -> None:
     say("kv", "cas", "name", "Pease", "x", code=1)
     say("kv", "cas", "name", "Lamport", "Shostak")
     assert say("kv", "scan") == "'name' 'Shostak'\n"
+    assert "pass: every promise held" in say("kv", "exercise", "--operations", "10")
     say("kv", "kill", "3")
     say("kv", "kill", "3", code=4)
     assert "replica 3  down" in say("kv", "status")
