@@ -83,10 +83,12 @@ CMD ["--help"]
 FROM bare AS general
 COPY --from=general-packages /packages ./
 COPY node node
-# Byte code is made here once, of the standard library too, because a general cannot write any.
+# Byte code is made here once, of the standard library too, because a general cannot write any. A
+# replica's volume takes its owner from the folder that it is mounted on.
 RUN python3 -m compileall -q /opt/byzantine \
- && python3 -c 'import node.__main__' \
- && install -d -o 65532 -g 65532 /run/byzantine
+ && python3 -c 'import node.__main__, node.replica_runtime, node.enlistment' \
+ && install -d -o 65532 -g 65532 /run/byzantine \
+ && install -d -o 65532 -g 65532 -m 0700 /var/lib/byzantine
 ENV BYZANTINE_HEALTH=/run/byzantine
 LABEL org.opencontainers.image.title="byzantine general" \
       org.opencontainers.image.description="One general of a Byzantine agreement."

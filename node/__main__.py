@@ -1,7 +1,12 @@
-"""`python -m node`: one general, or with `--fork-server` the warm parent of many."""
+"""`python -m node`: one general, or with `--fork-server` the warm parent of many.
+
+With `--replica FOLDER` it is a replica of a cluster instead, which plays a strategy if one is
+named, and with `--enlist R DESK` first comes to its cluster, as number R.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -18,7 +23,7 @@ from node.settings import Post, from_outside
 
 #: Asks for the fork server: requests on standard input, answers on standard output.
 FORK_SERVER = "--fork-server"
-#: Asks for a replica of a cluster: its folder, then the strategy that it plays if it is a traitor.
+#: Asks for a replica of a cluster.
 REPLICA = "--replica"
 #: As of a wrong command line.
 STATUS_USAGE = 2
@@ -28,13 +33,11 @@ def main(arguments: list[str]) -> int:
     if arguments == [FORK_SERVER]:
         ForkServer(sys.stdin.fileno(), sys.stdout.fileno(), play, warm_up).serve()
         return 0
-    if arguments[:1] == [REPLICA] and len(arguments) in (2, 3):
-        from node import replica_runtime
-
-        return replica_runtime.play(Path(arguments[1]), *arguments[2:])
+    if REPLICA in arguments:
+        return _play_replica(arguments)
     post = from_outside(arguments)
     keys = KeyPair.new()
-    _answer_for_health(os.environ, keys)
+    _answer_for_health(os.environ, f"alive {keys.fingerprint}".encode())
     status = serve(post, keys)
     return STATUS_DISBANDED if status == STATUS_DISMISSED else status
 
@@ -57,12 +60,33 @@ def serve(post: Post, keys: KeyPair) -> int:
             return status
 
 
-def _answer_for_health(environ: Mapping[str, str], keys: KeyPair) -> None:
+def _play_replica(arguments: list[str]) -> int:
+    from node import replica_runtime
+    from node.cluster import ClusterError
+    from node.enlistment import enlist
+
+    parser = argparse.ArgumentParser(prog="python -m node", description="A replica of a cluster.")
+    parser.add_argument(REPLICA, type=Path, required=True, dest="folder", metavar="FOLDER")
+    parser.add_argument("--enlist", nargs=2, metavar=("R", "DESK"))
+    parser.add_argument("strategy", nargs="?")
+    given = parser.parse_args(arguments)
+    if given.enlist:
+        try:
+            enlist(given.folder, int(given.enlist[0]), Path(given.enlist[1]))
+        except (ClusterError, ValueError) as error:
+            print(f"python -m node: {error}", file=sys.stderr)
+            return replica_runtime.STATUS_NOWHERE
+    return replica_runtime.play(
+        given.folder, given.strategy, lambda: _answer_for_health(os.environ, health.ALIVE)
+    )
+
+
+def _answer_for_health(environ: Mapping[str, str], answer: bytes) -> None:
     folder = environ.get(health.FOLDER_VARIABLE)
     if not folder:
         return
     try:
-        health.answer_in(Path(folder), f"alive {keys.fingerprint}".encode())
+        health.answer_in(Path(folder), answer)
     except OSError as error:
         # No reason for a general to stay away: he will merely be called unhealthy.
         print(f"nobody can ask after this general's health: {error}", file=sys.stderr)

@@ -154,7 +154,7 @@ def head_after(vouched: Vouched, frame: Frame) -> bytes:
 def claim_of(vouched: Vouched, frame: Frame, public: bytes) -> Claim:
     """What its signature says, to be checked."""
     statement = _statement(vouched.run, vouched.sequence, head_after(vouched, frame))
-    return Claim(public, CONTEXT_AUTHENTICATOR, statement, vouched.signature)
+    return public, CONTEXT_AUTHENTICATOR, statement, vouched.signature
 
 
 def vouched_bytes(said: Said, sequence: int, run: bytes) -> int:

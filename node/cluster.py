@@ -136,8 +136,14 @@ def read(folder: Path) -> Cluster:
 
 
 def write(folder: Path, cluster: Cluster) -> None:
+    """Whole or not at all, whenever this is cut short."""
     text = msgspec.json.format(msgspec.json.encode(cluster), indent=2)
-    (folder / FILE).write_bytes(text + b"\n")
+    partial = folder / f"{FILE}.new"
+    with partial.open("wb") as stream:
+        stream.write(text + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(folder / FILE)
 
 
 def make_identity(path: Path) -> Identity:

@@ -13,6 +13,7 @@ import math
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -64,9 +65,12 @@ class Place(msgspec.Struct, frozen=True):
     ports: int = 1
 
 
-def play(folder: Path, strategy: str | None = None) -> int:
+def play(
+    folder: Path, strategy: str | None = None, when_up: Callable[[], None] = lambda: None
+) -> int:
     """A replica from its folder, until SIGTERM; its exit status. The folder holds `cluster.json`,
-    the replica's number in `replica`, its key and its storage."""
+    the replica's number in `replica`, its key and its storage. `when_up` is called once its links
+    stand and its storage is read."""
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -76,6 +80,7 @@ def play(folder: Path, strategy: str | None = None) -> int:
         _tell("failed", reason=str(error))
         return STATUS_NOWHERE
     try:
+        when_up()
         runtime.run(ended)
     except (StoreError, TransportError) as error:
         _tell("failed", reason=str(error))
@@ -280,10 +285,22 @@ def _roster(description: Cluster) -> Roster:
 
 
 def _place(endpoint: str) -> Place:
-    """Where an endpoint says to listen. On every address, where it names a host by name."""
+    """Where an endpoint says to listen: there alone, or on every address, where its name leads to
+    another host, which passes on what comes."""
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    bind_host = host if host.replace(".", "").isdigit() else "*"
+    bind_host = host if host.replace(".", "").isdigit() else _own_address(host) or "*"
     return Place(bind_host, host, int(port))
+
+
+def _own_address(name: str) -> str | None:
+    """The address of this host that a name stands for, if it does."""
+    try:
+        with socket.socket() as probe:
+            address = socket.gethostbyname(name)
+            probe.bind((address, 0))
+    except OSError:
+        return None
+    return address
 
 
 def _tell(event: str, **fields: object) -> None:

@@ -9,7 +9,9 @@ journal and closed under his signature is false, and is no damage: he may write 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -119,6 +121,19 @@ class Exhibits:
     claims: Mapping[str, object] = field(default_factory=dict)
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector, which would look through all that is gathered time and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_uncollected()
 def audit(
     exhibits: Exhibits, *, fingerprint: bytes | None = None, check: Check = check_each
 ) -> Audit:
@@ -199,14 +214,14 @@ def _binding_findings(exhibits: Exhibits, story: Any) -> Iterator[Finding]:
 
 
 class _Chain:
-    """A signed order, once for all the times that it was heard or said, with its links."""
+    """A signed order, once for all the times that it was heard or said."""
 
-    __slots__ = ("is_good", "links", "order")
+    __slots__ = ("is_good", "keys", "order")
 
-    def __init__(self, order: SignedOrder, links: tuple[Link, ...] | None) -> None:
+    def __init__(self, order: SignedOrder, keys: list[bytes] | None) -> None:
         self.order = order
-        #: None where nobody can check it: a signer or an instance that there is not.
-        self.links = links
+        #: Of its signatures; None where nobody can check it: no such signer, or no such instance.
+        self.keys = keys
         self.is_good = False
 
 
@@ -242,8 +257,8 @@ class _Signatures:
         self._good = {key for is_good, key in answered if is_good}
         good = self._good
         for chain in self._known.values():
-            if chain.links is not None:
-                chain.is_good = good.issuperset([link.key for link in chain.links])
+            if chain.keys is not None:
+                chain.is_good = good.issuperset(chain.keys)
 
     def is_vouched(self, general: GeneralId, line: int) -> bool | None:
         """Whether the authenticator that was heard there is good; None where none was to be."""
@@ -255,10 +270,11 @@ class _Signatures:
 
     def tell(self, found: Audit) -> None:
         """Who signed what."""
-        found.signatures = len(self._good)
-        found.authenticators = len(self._good - self._bearers.keys())
-        for key in (key for key in self._bearers if key in self._good):
-            signer, length, order = self._bearers[key]
+        found.signatures = found.authenticators = len(self._good)
+        for key, (signer, length, order) in self._bearers.items():
+            if key not in self._good:
+                continue
+            found.authenticators -= 1
             hand = found.hands[signer]
             hand.signed += 1
             if len(hand.orders) < SPELT_MAX:
@@ -287,9 +303,10 @@ class _Signatures:
             if chains:
                 self._chains[record.general, line] = chains
                 if isinstance(entry, Said) and record.closed is not None:
-                    links = [link for chain in chains for link in chain.links or ()]
-                    own = [link.key for link in links if link.signer == record.general]
-                    self._said.setdefault(record.general, set()).update(own)
+                    said = self._said.setdefault(record.general, set())
+                    for chain in chains:
+                        signed = zip(chain.order.signers, chain.keys or (), strict=False)
+                        said.update(key for signer, key in signed if signer == record.general)
 
     def _in_frame(self, data: bytes, brief: Brief) -> _Found:
         """A frame is read once, however many heard it: whoever said it wrote the same bytes."""
@@ -304,13 +321,20 @@ class _Signatures:
         protocol = _protocol(brief)
         if protocol not in self._verifiers:
             self._verifiers[protocol] = Chains(self._run, protocol, self._publics)
+        verifier = self._verifiers[protocol]
         chains = []
         for instance, order in orders:
             key = protocol, instance, order
             chain = self._known.get(key)
             if chain is None:
-                chain = self._known[key] = self._chain(self._verifiers[protocol], instance, order)
-                yield from self._news(chain)
+                links = _links(verifier, instance, order)
+                keys = None if links is None else [link.key for link in links]
+                chain = self._known[key] = _Chain(order, keys)
+                for length, link in enumerate(links or (), start=1):
+                    if link.key not in self._bearers:
+                        self._bearers[link.key] = (link.signer, length, order)
+                        self._asked[link.key] = None
+                        yield link.claim
             chains.append(chain)
         return chains
 
@@ -323,24 +347,20 @@ class _Signatures:
         if not isinstance(vouched, Vouched) or frame is None or public is None:
             return
         claim = claim_of(vouched, frame, public)
-        key = claim.statement + claim.signature
+        _, _, statement, signature = claim
+        key = statement + signature
         self._vouched[general, line] = key
         if key not in self._asked:
             self._asked[key] = None
             yield claim
 
-    def _chain(self, verifier: Chains, instance: int, order: SignedOrder) -> _Chain:
-        is_whole = len(order.signers) == len(order.signatures)
-        if not (is_whole and 0 <= instance < INSTANCES_MAX and verifier.are_known(order.signers)):
-            return _Chain(order, None)
-        return _Chain(order, tuple(verifier.links(order, instance)))
 
-    def _news(self, chain: _Chain) -> Iterator[Claim]:
-        for length, link in enumerate(chain.links or (), start=1):
-            if link.key not in self._bearers:
-                self._bearers[link.key] = (link.signer, length, chain.order)
-                self._asked[link.key] = None
-                yield link.claim
+def _links(verifier: Chains, instance: int, order: SignedOrder) -> list[Link] | None:
+    """A chain's, where they can be checked at all."""
+    is_whole = len(order.signers) == len(order.signatures)
+    if not (is_whole and 0 <= instance < INSTANCES_MAX and verifier.are_known(order.signers)):
+        return None
+    return verifier.links(order, instance)
 
 
 class _Examination:
@@ -387,7 +407,7 @@ class _Examination:
                 self._blame(line, kind, is_own=is_own)
             return
         good = sum([chain.is_good for chain in chains])
-        uncheckable = sum([chain.links is None for chain in chains])
+        uncheckable = sum([chain.keys is None for chain in chains])
         bad = len(chains) - good
         self._found.verified += good
         self._found.uncheckable += uncheckable

@@ -1,4 +1,4 @@
-"""A camp: the networks and containers of one run, made together and found again by their labels.
+"""A camp: the networks, containers and volumes of one run, found again by their labels.
 
 What was made is never kept a list of: whoever strikes a camp asks the engine what bears its label.
 So a camp whose orchestrator was killed in the middle of making it is found whole. The labels of
@@ -7,9 +7,11 @@ docker compose are there too: `docker compose -p byzantine-<id> ps`, `logs` and 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,11 +20,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from ipaddress import IPv4Network
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeAlias
 
 from docker.errors import APIError, NotFound
-from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
+from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig, Mount
 from docker.types.daemon import CancellableStream
 
 from node.orders import GeneralId
@@ -44,6 +46,7 @@ LOOK_AGAIN_S: Final = 0.02
 LAST_WORDS_MAX: Final = 300
 
 _NETWORK_LABEL: Final = "com.docker.compose.network"
+_VOLUME_LABEL: Final = "com.docker.compose.volume"
 _NO_ROOM: Final = ("overlaps", "non-overlapping", "fully subnetted")
 
 
@@ -96,36 +99,68 @@ class Camp:
         """
         options = ["--summons", "-"] + (["--lasting"] if summons is None else [])
         with refusals(f"starting general {general}"):
-            container = str(self._create(general, image, options, environment)["Id"])
+            container = self._create(f"general-{general}", general, image, options, environment)
             if summons is None:
                 self.engine.client.api.start(container)
                 return container
             start_and_summon(self.engine, container, summons)
         return container
 
+    def put_up_replica(self, replica: GeneralId, image: str, strategy: str | None) -> str:
+        """Starts a replica's container on its volume, which is made if it is not there; its id."""
+        service = f"replica-{replica}"
+        volume = f"{self.project}_{service}"
+        options = ["--replica", quarters.REPLICA_FOLDER]
+        options += ["--enlist", str(replica), quarters.REPLICA_DESK, *filter(None, [strategy])]
+        with refusals(f"starting replica {replica}"):
+            api = self.engine.client.api
+            api.create_volume(volume, labels=_labels(self.id) | {_VOLUME_LABEL: service})
+            container = self._create(
+                service,
+                replica,
+                image,
+                options,
+                {},
+                command_address=self.command.address(replica),
+                mem_limit=quarters.REPLICA_MEMORY_BYTES,
+                memswap_limit=quarters.REPLICA_MEMORY_BYTES,
+                mounts=[Mount(quarters.REPLICA_FOLDER, volume, type="volume")],
+            )
+            api.start(container)
+        return container
+
     def _create(
-        self, general: GeneralId, image: str, options: list[str], environment: Mapping[str, str]
-    ) -> dict[str, Any]:
+        self,
+        service: str,
+        general: GeneralId,
+        image: str,
+        options: list[str],
+        environment: Mapping[str, str],
+        *,
+        command_address: str | None = None,
+        **given: Any,
+    ) -> str:
+        """A container that has not started. `given` goes beyond what every general has, or in its
+        place."""
         api = self.engine.client.api
-        host_config = api.create_host_config(
-            init=True,
-            read_only=True,
-            cap_drop=list(quarters.DENIED_CAPABILITIES),
-            security_opt=list(quarters.SECURITY),
-            mem_limit=quarters.MEMORY_BYTES,
-            memswap_limit=quarters.MEMORY_BYTES,
-            pids_limit=quarters.PIDS,
-            tmpfs={quarters.HEALTH_FOLDER: quarters.HEALTH_OPTIONS},
-            network_mode=self.field.name,
-            log_config=LogConfig(type="json-file", config=dict(quarters.LOG_OPTIONS)),
-        )
+        quartered: dict[str, Any] = {
+            "init": True,
+            "read_only": True,
+            "cap_drop": list(quarters.DENIED_CAPABILITIES),
+            "security_opt": list(quarters.SECURITY),
+            "mem_limit": quarters.MEMORY_BYTES,
+            "memswap_limit": quarters.MEMORY_BYTES,
+            "pids_limit": quarters.PIDS,
+            "tmpfs": {quarters.HEALTH_FOLDER: quarters.HEALTH_OPTIONS},
+            "network_mode": self.field.name,
+            "log_config": LogConfig(type="json-file", config=dict(quarters.LOG_OPTIONS)),
+        }
         endpoints = {
             self.field.name: EndpointConfig(
                 api.api_version, ipv4_address=self.field.address(general)
             ),
-            self.command.name: EndpointConfig(api.api_version),
+            self.command.name: EndpointConfig(api.api_version, ipv4_address=command_address),
         }
-        service = f"general-{general}"
         created: dict[str, Any] = api.create_container(
             image,
             options,
@@ -145,10 +180,10 @@ class Camp:
                 # Compose overlooks a container without one.
                 "com.docker.compose.config-hash": self.id,
             },
-            host_config=host_config,
+            host_config=api.create_host_config(**quartered | given),
             networking_config=api.create_networking_config(endpoints),  # type: ignore[arg-type]
         )
-        return created
+        return str(created["Id"])
 
 
 def start_and_summon(engine: Engine, container: str, summons: bytes) -> None:
@@ -281,19 +316,20 @@ class Watch:
 # What is there, and how it goes.
 
 
-#: A container or a network, as the engine lists it.
+#: A container, a network or a volume, as the engine lists it.
 Listed: TypeAlias = Mapping[str, Any]
 
 
 @dataclass
 class Found:
-    """A camp as the engine shows it: its containers and networks, and who made it."""
+    """A camp as the engine shows it: what belongs to it, and who made it."""
 
     id: str
     is_remote: bool
     owner: str = ""
     containers: list[Listed] = field(default_factory=list)
     networks: list[Listed] = field(default_factory=list)
+    volumes: list[Listed] = field(default_factory=list)
 
     @property
     def is_lasting(self) -> bool:
@@ -305,6 +341,18 @@ class Found:
         """The address of this host on its network of commands."""
         (network,) = [one for one in self.networks if one["Labels"].get(_NETWORK_LABEL) == COMMAND]
         return str(network["IPAM"]["Config"][0]["Gateway"])
+
+    def pitched(self, engine: Engine) -> Camp:
+        """The camp as it was pitched. EngineError where its networks are not there any more."""
+        plots = {
+            one["Labels"].get(_NETWORK_LABEL): Plot(
+                one["Name"], IPv4Network(one["IPAM"]["Config"][0]["Subnet"])
+            )
+            for one in self.networks
+        }
+        if not {FIELD, COMMAND} <= plots.keys():
+            raise EngineError(f"the networks of {project_of(self.id)} are gone")
+        return Camp(engine, self.id, plots[FIELD], plots[COMMAND])
 
     def container_of(self) -> dict[GeneralId, Listed]:
         """Its generals' containers, as the engine lists them, in ascending order."""
@@ -323,7 +371,9 @@ def find(engine: Engine) -> list[Found]:
     with refusals("looking for runs"):
         containers = engine.client.api.containers(all=True, filters={"label": RUN_LABEL})
         networks = engine.client.api.networks(filters={"label": RUN_LABEL})
-    for kind, listed in (("containers", containers), ("networks", networks)):
+        volumes = _volumes(engine, RUN_LABEL)
+    kinds = (("containers", containers), ("networks", networks), ("volumes", volumes))
+    for kind, listed in kinds:
         for one in listed:
             labels = one["Labels"]
             id = labels[RUN_LABEL]
@@ -344,11 +394,17 @@ def strike(engine: Engine, id: str, strike_s: float = STRIKE_S) -> None:
             _each(hands, containers, lambda one: api.remove_container(one, force=True, v=True))
             networks = [one["Id"] for one in api.networks(filters=by_label)]
             _each(hands, networks, api.remove_network)
-            if not containers and not networks:
+            volumes = [one["Name"] for one in _volumes(engine, by_label["label"])]
+            _each(hands, volumes, api.remove_volume)
+            if not (containers or networks or volumes):
                 return
             if time.monotonic() > deadline_s:
                 raise EngineError(f"run {id} could not be removed within {strike_s:g} s")
             time.sleep(LOOK_AGAIN_S)
+
+
+def _volumes(engine: Engine, label: str) -> list[Listed]:
+    return engine.client.api.volumes(filters={"label": label})["Volumes"] or []
 
 
 def save_logs(engine: Engine, id: str, folder: Path, since: float | None = None) -> None:
@@ -388,6 +444,28 @@ def ask(engine: Engine, container: str) -> tuple[bool, str]:
         said = api.exec_start(asked)
         return api.exec_inspect(asked)["ExitCode"] == 0, said.decode(errors="replace")
     return False, "his container is gone"
+
+
+def read_file(engine: Engine, container: str, path: str) -> bytes | None:
+    """A file of a container, which need not run; None where there is no such file."""
+    with refusals(f"reading {path}"), suppress(NotFound):
+        stream, _ = engine.client.api.get_archive(container, path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+            file = archive.extractfile(archive.next() or "")
+            return file.read() if file else None
+    return None
+
+
+def lay_file(engine: Engine, container: str, path: PurePosixPath, data: bytes) -> None:
+    """Writes a file into a container, for whoever it runs as. It is not there all at once."""
+    entry = tarfile.TarInfo(path.name)
+    entry.size = len(data)
+    entry.uid, entry.gid = map(int, quarters.USER.split(":"))
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(entry, io.BytesIO(data))
+    with refusals(f"writing {path}"):
+        engine.client.api.put_archive(container, str(path.parent), packed.getvalue())
 
 
 def last_words(engine: Engine, container: str) -> str:

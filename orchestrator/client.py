@@ -80,28 +80,28 @@ class Client:
         self._thread.start()
 
     def put(self, key: str, value: bytes) -> None:
-        self._call(kv.Put(key, value))
+        self.call(kv.Put(key, value))
 
     def get(self, key: str) -> bytes | None:
         """The value of a key, None where there is none."""
-        found = self._call(kv.Get(key))
+        found = self.call(kv.Get(key))
         assert isinstance(found, kv.Found)
         return found.value
 
     def delete(self, key: str) -> bool:
         """Whether there was such a key."""
-        return self._call(kv.Delete(key)) == kv.Done(True)
+        return self.call(kv.Delete(key)) == kv.Done(True)
 
     def cas(self, key: str, expected: bytes | None, value: bytes) -> bool:
         """Sets a key that has the value `expected`, None for no such key; whether it had."""
-        return self._call(kv.CompareAndSwap(key, expected, value)) == kv.Done(True)
+        return self.call(kv.CompareAndSwap(key, expected, value)) == kv.Done(True)
 
     def scan(self, prefix: str = "") -> list[tuple[str, bytes]]:
         """All keys that begin so, in order. More than one answer's worth are not of one moment."""
         entries: list[tuple[str, bytes]] = []
         after = ""
         while True:
-            found = self._call(kv.Scan(prefix, after))
+            found = self.call(kv.Scan(prefix, after))
             assert isinstance(found, kv.Entries)
             entries += found.entries
             if found.is_complete:
@@ -138,7 +138,8 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, operation: kv.Operation) -> kv.Outcome:
+    def call(self, operation: kv.Operation) -> kv.Outcome:
+        """An operation of the key-value store, and what came of it. NoAnswer, or Refused."""
         is_read_only = isinstance(operation, kv.Get | kv.Scan)
         future = self.submit(kv.encode(operation), is_read_only=is_read_only)
         try:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from itertools import chain, islice
 from multiprocessing import get_context
-from typing import TypeAlias
 
-from node.signatures import Claim, check_each, verify
+from node.signatures import Claim, check_each
 
 #: Claims that travel to a core together; fewer than one such load are checked here.
-LOAD = 1024
-
-#: Claims as plain tuples, which travel at half the cost of named ones.
-_Load: TypeAlias = list[tuple[bytes, bytes, bytes, bytes]]
+LOAD = 512
 
 
 def check_on_all_cores(claims: Iterable[Claim]) -> Iterable[bool]:
@@ -27,31 +21,15 @@ def check_on_all_cores(claims: Iterable[Claim]) -> Iterable[bool]:
     cores = os.cpu_count() or 1
     if len(first) < LOAD or cores == 1:
         return chain(check_each(first), check_each(rest))
-    with _uncollected(), ProcessPoolExecutor(cores, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(cores, mp_context=get_context("fork")) as pool:
         return list(chain.from_iterable(pool.map(_checked, _loads(first, rest))))
 
 
-def _loads(first: list[Claim], rest: Iterator[Claim]) -> Iterator[_Load]:
-    yield list(map(_plain, first))
-    while load := list(map(_plain, islice(rest, LOAD))):
+def _loads(first: list[Claim], rest: Iterator[Claim]) -> Iterator[list[Claim]]:
+    yield first
+    while load := list(islice(rest, LOAD)):
         yield load
 
 
-def _plain(claim: Claim) -> tuple[bytes, bytes, bytes, bytes]:
-    return (*claim,)
-
-
-def _checked(load: _Load) -> list[bool]:
-    return [verify(*claim) for claim in load]
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector, which would look through all that is gathered time and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+def _checked(load: list[Claim]) -> list[bool]:
+    return list(check_each(load))

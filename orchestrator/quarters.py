@@ -1,4 +1,4 @@
-"""How a general is quartered: what his container is given and denied, said once.
+"""How a general, or a replica, is quartered: what his container is given and denied, said once.
 
 A camp hands it to the engine, a compose file spells it out; a test holds the two together.
 """
@@ -24,6 +24,13 @@ HEALTH_FOLDER: Final = "/run/byzantine"
 HEALTH_OPTIONS: Final = "uid=65532,gid=65532,mode=0700,size=64k,noexec,nosuid,nodev"
 #: A general has a network namespace to himself, and so any port: below the ephemeral ones.
 FIELD_PORT: Final = 10_000
+#: Where a replica hears its clients, on the network of commands.
+DOOR_PORT: Final = 10_001
+#: A replica's folder, on a volume of its own, and its desk, where the engine can see it.
+REPLICA_FOLDER: Final = "/var/lib/byzantine"
+REPLICA_DESK: Final = f"{REPLICA_FOLDER}/desk"
+#: A replica holds a window of requests, and a whole state.
+REPLICA_MEMORY_BYTES: Final = 256 << 20
 #: What is kept of a general's output, in each of so many files.
 LOG_OPTIONS: Final = {"max-size": "16m", "max-file": "2"}
 

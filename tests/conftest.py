@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--regenerate", action="store_true", help="write the golden transcripts anew, then compare"
     )
+    parser.addoption(
+        "--exhaustive", action="store_true", help="real generals play all of R12's runs, not a part"
+    )
 
 
 @pytest.fixture

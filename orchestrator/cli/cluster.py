@@ -28,8 +28,9 @@ CLUSTER = click.option("--cluster", metavar="ID", help="Which one, if there are 
 def up(n: int, allow_remote: bool, service: str | None, **described: Any) -> None:
     """Put up a cluster of containers that last: `order` has them play, `down` removes them.
 
-    With --service it is n replicas of a service instead, as processes of this machine: `byzantine
-    kv` uses them, and `byzantine kv down` stops them. The options after --service are theirs.
+    With --service it is n replicas of a service instead, among processes of this machine or in
+    containers: `byzantine kv` uses them, and `byzantine kv down` stops them. The options after
+    --service are theirs.
     """
     if service is not None:
         put_up(n, service, **described)

@@ -104,12 +104,14 @@ def list_(allow_remote: bool, style: str) -> None:
         click.echo(f"{one.image.name:<{width}}  {size}  {one.condition}")
 
 
-@click.command(short_help="Remove containers and networks of runs.")
+@click.command(short_help="Remove containers, networks and volumes of runs.")
 @click.argument("run", nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Also runs that are still being played.")
 @ALLOW_REMOTE
 def down(run: tuple[str, ...], is_all: bool, allow_remote: bool) -> None:
-    """Remove the containers and networks of runs: those named, or all that nobody plays any more.
+    """Remove what runs have made: those named, or all that nobody plays any more.
+
+    Containers, networks, and volumes: what the replicas of a service wrote down is gone, too.
 
     RUN is an id, as in the project byzantine-<id>. What is left of a run whose orchestrator was
     killed, and what --keep has kept, is found by its labels.
@@ -131,6 +133,7 @@ def down(run: tuple[str, ...], is_all: bool, allow_remote: bool) -> None:
                 continue
             camp.strike(engine, one.id)
             told = f"{len(one.containers)} containers, {len(one.networks)} networks"
+            told += f", {len(one.volumes)} volumes" if one.volumes else ""
             click.echo(f"{camp.project_of(one.id)}  removed: {told}")
     except EngineError as error:
         _fail(error)

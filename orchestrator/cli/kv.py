@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from orchestrator.client import Client
-    from orchestrator.replication.household import Standing
+    from orchestrator.replication.homes import Standing
 
 #: Where a cluster lives if nothing else is said.
 FOLDER = Path("clusters/kv")
@@ -37,6 +37,8 @@ def describing_service(command: Callable[..., Any]) -> Callable[..., Any]:
 _SERVICE_OPTIONS = (
     click.option("--service", help="Replicas of a service: kv, or your own module:Class."),
     _folder,
+    click.option("--backend", type=click.Choice(("processes", "containers")),
+                 help="Where the replicas live.  [default: processes]"),
     click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 10_000),
                  help="How many clients get a key."),
     click.option("--auth", type=click.Choice(("macs", "signatures")), default="macs",
@@ -54,31 +56,27 @@ _SERVICE_OPTIONS = (
 )  # fmt: skip
 
 
-def put_up(n: int, service: str, folder: Path, clients: int, traitors: tuple[str, ...],
-           **switches: Any) -> None:  # fmt: skip
-    """Starts the replicas of a service as processes, and leaves them running: `byzantine kv`
-    uses them. Those of a cluster that is there already know again what they wrote down."""
-    from node.cluster import FILE, ClusterError
-    from orchestrator.replication import household
+def put_up(n: int, service: str, folder: Path, backend: str | None, clients: int,
+           traitors: tuple[str, ...], **switches: Any) -> None:  # fmt: skip
+    """Has the replicas of a service run, and leaves them running: `byzantine kv` uses them. Those
+    of a cluster that is there already know again what they wrote down."""
+    from node import cluster
+    from orchestrator.replication.homes import backend_of, home_on
 
-    casting = _casting(traitors, n)
     folder = folder.absolute()
     with _cluster_errors():
-        if (folder / FILE).exists():
-            from node.cluster import read
-
-            n = read(folder).configuration.n
+        if (folder / cluster.FILE).exists():
+            configuration = cluster.read(folder).configuration
+            if backend not in (None, backend_of(folder)):
+                raise click.UsageError(f"{folder} has its replicas in {backend_of(folder)}")
+            backend = backend_of(folder)
         else:
-            household.found(folder, _configuration(n, switches), service, clients)
-        try:
-            for replica in range(n):
-                if household.pid_of(household.replica_folder(folder, replica)) is None:
-                    household.start(folder, replica, casting.get(replica))
-            household.await_started(folder, n)
-        except ClusterError:
-            household.stop(folder)
-            raise
-    click.echo(f"{n} replicas of {service} are up in {folder}")
+            configuration = _configuration(n, switches)
+        casting = _casting(traitors, configuration.n)
+        home = home_on(backend or "processes")
+        described = home.put_up(folder, configuration, service, clients, casting)
+    where = f"{backend or 'processes'}, {folder}"
+    click.echo(f"{described.configuration.n} replicas of {described.service} are up in {where}")
 
 
 @click.group(short_help="Use a replicated key-value store.")
@@ -158,27 +156,28 @@ def status(folder: Path, style: str) -> int:
     Exit code 3 if too few run to answer anybody.
     """
     from node.cluster import read
-    from orchestrator.replication import household
+    from orchestrator.replication.homes import Condition, home_of
 
     with _cluster_errors():
-        standings = household.standings(folder.absolute())
         quorum = read(folder).configuration.quorum
+        standings = home_of(folder).standings(folder.absolute())
     if style == "json":
         click.echo(json.dumps([_fields(one) for one in standings], indent=2))
     else:
         for one in standings:
             click.echo(_line(one))
-    return 0 if sum(one.is_running for one in standings) >= quorum else 3
+    running = [one for one in standings if one.condition is Condition.RUNNING]
+    return 0 if len(running) >= quorum else 3
 
 
 @kv.command()
 @_folder
 def down(folder: Path) -> None:
     """Stop the replicas; `byzantine up --service kv` starts them again."""
-    from orchestrator.replication import household
+    from orchestrator.replication.homes import home_of
 
     with _cluster_errors():
-        stopped = household.stop(folder.absolute())
+        stopped = home_of(folder).stop(folder.absolute())
     click.echo(f"stopped: {', '.join(map(str, stopped)) or 'none was running'}")
 
 
@@ -187,10 +186,80 @@ def down(folder: Path) -> None:
 @_folder
 def kill(folder: Path, replica: int) -> None:
     """SIGKILL one replica; `byzantine up --service kv` brings it back."""
-    from orchestrator.replication import household
+    from orchestrator.replication.homes import home_of
 
     with _cluster_errors():
-        household.kill(folder.absolute(), replica)
+        home_of(folder).kill(folder.absolute(), replica)
+
+
+@kv.command()
+@click.argument("replica", type=int)
+@_folder
+def pause(folder: Path, replica: int) -> None:
+    """Have one replica stand still, its links open, until `resume`."""
+    from orchestrator.replication.homes import home_of
+
+    with _cluster_errors():
+        home_of(folder).pause(folder.absolute(), replica)
+
+
+@kv.command()
+@click.argument("replica", type=int)
+@_folder
+def resume(folder: Path, replica: int) -> None:
+    """Have a replica that was paused go on."""
+    from orchestrator.replication.homes import home_of
+
+    with _cluster_errors():
+        home_of(folder).resume(folder.absolute(), replica)
+
+
+@kv.command()
+@click.option("--clients", default=3, show_default=True, type=click.IntRange(1, 64))
+@click.option(
+    "--operations",
+    default=40,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="How many each client asks for, one after the other.",
+)
+@click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--patience",
+    "patience_s",
+    default=30.0,
+    show_default=True,
+    type=float,
+    help="Seconds in which an operation is to be answered.",
+)
+@_folder
+@_style
+def exercise(folder: Path, clients: int, operations: int, seed: int, patience_s: float,
+             style: str) -> int:  # fmt: skip
+    """Use the store with several clients at once, and judge what they were answered.
+
+    Exit code 1 if a promise was broken, 3 if nobody can tell.
+    """
+    from orchestrator.replication.exercise import exercise
+    from orchestrator.replication.verdict import State
+
+    with _cluster_errors():
+        done = exercise(
+            folder, clients=clients, operations=operations, seed=seed, patience_s=patience_s
+        )
+    if style == "json":
+        promises = [vars(promise) for promise in done.promises]
+        click.echo(json.dumps({"operations": len(done.calls), "promises": promises}, indent=2))
+    else:
+        click.echo(f"{len(done.calls)} operations of {clients} clients in {done.took_s:.1f} s, "
+                   f"the slowest in {1e3 * done.slowest_s:.0f} ms")  # fmt: skip
+        for promise in done.promises:
+            click.echo(f"  {promise.name:<12}  {promise.state:<7}  {promise.because}")
+        if done.is_passed:
+            click.echo("  pass: every promise held")
+    if done.is_passed:
+        return 0
+    return 1 if any(promise.state is State.BROKEN for promise in done.promises) else 3
 
 
 @kv.command()
@@ -322,17 +391,19 @@ def _fail(error: Exception) -> NoReturn:
 
 
 def _fields(one: Standing) -> dict[str, Any]:
-    return {**one.told, "replica": one.replica, "pid": one.pid, "is_running": one.is_running}
+    return {**one.told, "replica": one.replica, "condition": one.condition, "seat": one.seat}
 
 
 def _line(one: Standing) -> str:
-    if not one.is_running:
+    if one.seat is None:
         return f"replica {one.replica}  {click.style('down', fg='red')}"
+    if one.condition == "paused":
+        return f"replica {one.replica}  {one.seat}  {click.style('paused', fg='yellow')}"
     told = one.told
     if not told:
-        return f"replica {one.replica}  pid {one.pid}  starting"
+        return f"replica {one.replica}  {one.seat}  starting"
     state = "active" if told["is_active"] else "changing views"
     return (
-        f"replica {one.replica}  pid {one.pid}  view {told['view']} {state}  "
+        f"replica {one.replica}  {one.seat}  view {told['view']} {state}  "
         f"executed {told['executed']}  stable {told['stable']}"
     )

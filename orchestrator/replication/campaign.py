@@ -156,7 +156,7 @@ def _ask(world: World, chance: random.Random) -> None:
     """Enters the clients' operations. Each writes values that nobody else writes."""
     for number in range(chance.randint(8, 40)):
         client = chance.randrange(CLIENTS)
-        operation = _operation(chance, number)
+        operation = draw_operation(chance, number)
         is_reading = isinstance(operation, key_value.Get) and chance.random() < 0.7
         data = key_value.encode(operation)
         world.at(
@@ -169,7 +169,8 @@ def _invoke(world: World, client: ClientId, data: bytes, is_reading: bool) -> No
     world.invoke(client, data, is_read_only=is_reading)
 
 
-def _operation(chance: random.Random, number: int) -> key_value.Operation:
+def draw_operation(chance: random.Random, number: int) -> key_value.Operation:
+    """An operation on one of `KEYS`. What it writes, no other number writes."""
     key, value = chance.choice(KEYS), str(number).encode()
     kind = chance.random()
     if kind < 0.4:

@@ -1,9 +1,8 @@
 """A cluster that stays: replicas as processes of this machine, with a folder each.
 
-    FOLDER/cluster.json          who is who, the switches; no secret
-    FOLDER/clients/0.key ...     a client's secret each
-    FOLDER/replica-0/ ...        cluster.json, replica (its number), key, replica.sqlite, pid,
-                                 replica.log, status.json
+    FOLDER/cluster.json, clients/ as `founding.py` makes them
+    FOLDER/replica-0/ ...         cluster.json, replica (its number), key, replica.sqlite, pid,
+                                  replica.log, status.json
 
 A replica that was killed is started again with the same folder, and knows what it promised.
 """
@@ -19,16 +18,18 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from node import cluster
-from node.cluster import Cluster, ClusterError, Customer, Identity, Member
+from node.cluster import Cluster, ClusterError, Identity
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.messages import ReplicaId
 from node.replica_runtime import STATUS_FILE
 from node.settings import PORT_FIRST, PORTS
+from orchestrator.replication import founding
+from orchestrator.replication.homes import Condition, Standing
 
 HOST: Final = "127.0.0.1"
 PID_FILE: Final = "pid"
@@ -38,52 +39,47 @@ START_S: Final = 15.0
 END_S: Final = 5.0
 
 
-@dataclass(frozen=True)
-class Standing:
-    """One replica as it is seen from outside; what it last told of itself, if anything."""
-
-    replica: ReplicaId
-    pid: int | None
-    told: dict[str, Any]
-
-    @property
-    def is_running(self) -> bool:
-        return self.pid is not None
-
-
 def found(folder: Path, configuration: Configuration, service: str, clients: int) -> Cluster:
     """Makes a cluster's folders and keys. ClusterError where there is one already."""
     cluster.service_maker(service)
-    if (folder / cluster.FILE).exists():
-        raise ClusterError(f"{folder} holds a cluster already: `byzantine kv status {folder}`")
+    if founding.is_founded(folder):
+        raise ClusterError(f"{folder} holds a cluster already: `byzantine kv status` shows it")
     try:
-        (folder / "clients").mkdir(parents=True)
-        replicas = [_make_replica(folder, r) for r in range(configuration.n)]
+        folder.mkdir(parents=True, exist_ok=True)
+        identities = [_make_replica(folder, r) for r in range(configuration.n)]
     except OSError as error:
         raise ClusterError(f"{error.filename}: {error.strerror}") from error
-    customers = [cluster.make_identity(folder / "clients" / f"{c}.key") for c in range(clients)]
-    ports = _free_ports(2 * configuration.n)
-    described = Cluster(
-        service=service,
-        configuration=configuration,
-        members=tuple(
-            Member(
-                r,
-                f"tcp://{HOST}:{ports[2 * r]}",
-                f"tcp://{HOST}:{ports[2 * r + 1]}",
-                one.exchange_public,
-                one.signer.public,
-            )
-            for r, one in enumerate(replicas)
-        ),
-        customers=tuple(
-            Customer(c, one.exchange_public, one.signer.public) for c, one in enumerate(customers)
-        ),
-        nonce=secrets.token_bytes(32),
-    )
+    endpoints = [f"tcp://{HOST}:{port}" for port in _free_ports(2 * configuration.n)]
+    cards = map(founding.card_of, identities)
+    replicas = list(zip(cards, endpoints[::2], endpoints[1::2], strict=True))
+    described = founding.found(folder, configuration, service, clients, replicas)
     for replica in range(configuration.n):
         cluster.write(replica_folder(folder, replica), described)
-    cluster.write(folder, described)
+    return described
+
+
+def put_up(
+    folder: Path,
+    configuration: Configuration,
+    service: str,
+    clients: int,
+    casting: Mapping[ReplicaId, str],
+) -> Cluster:
+    """Has all replicas of a folder's cluster run, which is founded if it is not there.
+
+    ClusterError, and none runs, where one of them does not.
+    """
+    if not founding.is_founded(folder):
+        found(folder, configuration, service, clients)
+    described = cluster.read(folder)
+    try:
+        for replica in range(described.configuration.n):
+            if pid_of(replica_folder(folder, replica)) is None:
+                start(folder, replica, casting.get(replica))
+        await_started(folder, described.configuration.n)
+    except ClusterError:
+        stop(folder)
+        raise
     return described
 
 
@@ -133,10 +129,16 @@ def standings(folder: Path) -> list[Standing]:
 
 def kill(folder: Path, replica: ReplicaId) -> None:
     """SIGKILL. ClusterError where the replica does not run."""
-    pid = pid_of(replica_folder(folder, replica))
-    if pid is None:
-        raise ClusterError(f"replica {replica} of {folder} is not running")
-    _end(pid, signal.SIGKILL)
+    _end(_running(folder, replica), signal.SIGKILL)
+
+
+def pause(folder: Path, replica: ReplicaId) -> None:
+    """SIGSTOP. ClusterError where the replica does not run."""
+    os.kill(_running(folder, replica), signal.SIGSTOP)
+
+
+def resume(folder: Path, replica: ReplicaId) -> None:
+    os.kill(_running(folder, replica), signal.SIGCONT)
 
 
 def stop(folder: Path) -> list[ReplicaId]:
@@ -148,6 +150,7 @@ def stop(folder: Path) -> list[ReplicaId]:
     }
     for pid in running.values():
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
     for pid in running.values():
         _end(pid, signal.SIGKILL, END_S)
     return list(running)
@@ -158,12 +161,26 @@ def pid_of(own: Path) -> int | None:
     try:
         pid = int((own / PID_FILE).read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError):
         return None
     # A process has no arguments for the moment in which it becomes another program.
     is_ours = command == [b""] or str(own).encode() in command
-    return pid if is_ours and state != "Z" else None
+    return pid if is_ours and _state(pid) not in ("", "Z") else None
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for what a process does: T, it is stopped; none, it is not there."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _running(folder: Path, replica: ReplicaId) -> int:
+    pid = pid_of(replica_folder(folder, replica))
+    if pid is None:
+        raise ClusterError(f"replica {replica} of {folder} is not running")
+    return pid
 
 
 def _end(pid: int, number: signal.Signals, after_s: float = 0.0) -> None:
@@ -189,7 +206,11 @@ def _standing(folder: Path, replica: ReplicaId) -> Standing:
         told = json.loads((own / STATUS_FILE).read_text())
     except (OSError, ValueError):
         told = {}
-    return Standing(replica, pid_of(own), told)
+    pid = pid_of(own)
+    if pid is None:
+        return Standing(replica, Condition.DOWN, None, told)
+    condition = Condition.PAUSED if _state(pid) == "T" else Condition.RUNNING
+    return Standing(replica, condition, f"pid {pid}", told)
 
 
 def _make_replica(folder: Path, replica: ReplicaId) -> Identity:

@@ -66,6 +66,10 @@ def linearizable(history: Iterable[Operation]) -> Promise:
         else:
             outcome = key_value.outcome(operation.result)
             calls.append(Call(asked, outcome, operation.invoked_s, operation.returned_s))
+    return in_one_order(calls)
+
+
+def in_one_order(calls: Sequence[Call]) -> Promise:
     try:
         fault = linearizability.first_fault(calls)
     except Undecided as width:

@@ -192,14 +192,20 @@ def all_traitor_sets(n: int, m: int) -> list[tuple[int, ...]]:
     return [who for size in range(m + 1) for who in combinations(range(n), size)]
 
 
+@pytest.fixture
+def stride() -> int:
+    """Every how many of R12's traitor sets are played."""
+    return 1
+
+
 @pytest.mark.parametrize("order", [A, R])
 @pytest.mark.parametrize(("n", "m", "sets"), [(4, 1, 5), (7, 2, 29), (10, 3, 176)])
 def test_r12_no_set_of_m_traitors_by_parity_breaks_anything(
-    n: int, m: int, sets: int, order: str
+    n: int, m: int, sets: int, order: str, stride: int
 ) -> None:
     traitor_sets = all_traitor_sets(n, m)
     assert len(traitor_sets) == sets
-    for traitors in traitor_sets:
+    for traitors in traitor_sets[::stride]:
         result = play("oral", n, m, dict.fromkeys(traitors, "parity"), order=order)
         assert outcome(result) == "pass", traitors
         if 0 not in traitors:

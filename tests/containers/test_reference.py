@@ -1,0 +1,66 @@
+"""The worked cases R1 to R12 among containers: the simulator's own tests, again.
+
+They are played by lasting clusters, so that every run has other traitors among the same generals.
+Of R12's runs there are as many as among processes, with `--exhaustive` all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import cache
+from typing import Any
+
+import pytest
+
+from node.orders import GeneralId
+from orchestrator import camp, trial
+from orchestrator.backends import lasting
+from orchestrator.backends.lasting import Lasting
+from orchestrator.engine import Engine
+from orchestrator.results import Result
+from tests.live.test_reference import stride  # noqa: F401
+from tests.paper import test_reference
+from tests.paper.test_reference import (  # noqa: F401
+    test_r1_a_lying_lieutenant_is_outvoted,
+    test_r2_a_lying_commander_is_obeyed_by_all_or_none,
+    test_r3_the_majority_of_what_a_commander_said,
+    test_r4_three_generals_cannot_bear_one_traitor,
+    test_r5_general_1_cannot_tell_which_of_the_two_lied,
+    test_r6_a_tie_goes_to_the_default,
+    test_r7_one_exchange_does_not_bear_two_traitors,
+    test_r8_two_exchanges_do,
+    test_r9_two_who_say_retreat_move_nobody,
+    test_r10_r11_ten_generals_three_of_them_by_parity,
+    test_r10_r11_the_flat_vote,
+    test_r12_no_set_of_m_traitors_by_parity_breaks_anything,
+)
+from tests.stage import scenario
+
+
+@pytest.fixture(scope="module")
+def cluster_of(built: Engine) -> Iterator[Callable[[int], camp.Found]]:
+    """The cluster of n generals, put up when a run first needs it."""
+    with ExitStack() as stack:
+
+        @cache
+        def put_up(n: int) -> camp.Found:
+            cluster = lasting.put_up(built, n)
+            stack.callback(camp.strike, built, cluster.id)
+            return cluster
+
+        yield put_up
+
+
+@pytest.fixture(autouse=True)
+def on_containers(cluster_of: Callable[[int], camp.Found], monkeypatch: pytest.MonkeyPatch) -> None:
+    def play(
+        protocol: str,
+        n: int,
+        m: int,
+        traitors: Mapping[GeneralId, Any] | None = None,
+        **fields: Any,
+    ) -> Result:
+        return trial.play(scenario(protocol, n, m, traitors, **fields), Lasting(cluster_of(n)))
+
+    monkeypatch.setattr(test_reference, "play", play)
