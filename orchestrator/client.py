@@ -12,10 +12,11 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final, Self, TypeAlias
 
 from node import cluster
 from node.client_links import Counterpart
@@ -31,6 +32,8 @@ CLIENTS: Final = "clients"
 PATIENCE_S: Final = 30.0
 #: Requests under way at a time: what comes meanwhile travels together in the next one.
 REQUESTS_MAX: Final = 2
+
+_OnResult: TypeAlias = Callable[[bytes | Exception], None]
 
 
 class NoAnswer(Exception):  # noqa: N818 - what it says
@@ -69,8 +72,8 @@ class Client:
         )
         members = [(m.client_endpoint, m.exchange_public) for m in self._cluster.members]
         self._links = Counterpart(identity.exchange_secret, identity.exchange_public, members)
-        self._new: deque[tuple[bytes, bool, Future[bytes]]] = deque()
-        self._waiting: dict[int, Future[bytes]] = {}
+        self._new: deque[tuple[bytes, bool, _OnResult]] = deque()
+        self._waiting: dict[int, _OnResult] = {}
         self._bell, self._ear = os.pipe()[::-1]
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ear, False)
@@ -111,11 +114,23 @@ class Client:
     def submit(self, operation: bytes, *, is_read_only: bool = False) -> Future[bytes]:
         """An operation of any service; its result comes by the future, or NoAnswer, or Refused."""
         future: Future[bytes] = Future()
+
+        def settle(result: bytes | Exception) -> None:
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.ask(operation, settle, is_read_only=is_read_only)
+        return future
+
+    def ask(self, operation: bytes, on_result: _OnResult, *, is_read_only: bool = False) -> None:
+        """As `submit`, for many at a time: `on_result` is called in the client's own thread, and
+        must neither wait nor raise."""
         if self._is_closed:
             raise ValueError("the client is closed")
-        self._new.append((operation, is_read_only, future))
+        self._new.append((operation, is_read_only, on_result))
         self._ring()
-        return future
 
     def close(self) -> None:
         if not self._is_closed:
@@ -178,14 +193,14 @@ class Client:
                 self._hear(replica)
             self._take_new()
             now_s = time.monotonic()
-            self._say(self._machine.flush(now_s))
+            told = self._say(self._machine.flush(now_s))
             deadline_s = self._machine.deadline_s
             if deadline_s is not None and deadline_s <= now_s:
-                self._say(self._machine.wake(now_s))
+                told |= self._say(self._machine.wake(now_s))
                 deadline_s = self._machine.deadline_s
             wait_ms = None if deadline_s is None else max(0, int((deadline_s - now_s) * 1e3) + 1)
             # A link's descriptor tells of a change alone: a send may have taken it in.
-            busy = {replica for replica in replicas.values() if self._links.has_more(replica)}
+            busy = {replica for replica in told if self._links.has_more(replica)}
             ready = poll.poll(0 if busy else wait_ms)
             busy |= {replicas[fd] for fd, _ in ready if fd in replicas}
             if any(fd == self._ear for fd, _ in ready):
@@ -194,13 +209,13 @@ class Client:
 
     def _take_new(self) -> None:
         while self._new:
-            operation, is_read_only, future = self._new.popleft()
+            operation, is_read_only, on_result = self._new.popleft()
             try:
                 ticket = self._machine.submit(operation, is_read_only=is_read_only)
             except ValueError as error:
-                future.set_exception(error)
+                on_result(error)
             else:
-                self._waiting[ticket] = future
+                self._waiting[ticket] = on_result
 
     def _hear(self, replica: ReplicaId) -> None:
         now_s = time.monotonic()
@@ -209,18 +224,20 @@ class Client:
             if isinstance(answered, Reason) or answered.cluster != self._id:
                 continue
             for reply in answered.replies:
-                for done in self._machine.hear(replica, reply, now_s):
-                    future = self._waiting.pop(done.ticket)
-                    if isinstance(done.result, Failed):
-                        future.set_exception(Refused(done.result.reason))
-                    else:
-                        future.set_result(done.result)
+                done = self._machine.hear(replica, reply, now_s)
+                for ticket, result in done.results.items() if done else ():
+                    told = Refused(result.reason) if isinstance(result, Failed) else result
+                    self._waiting.pop(ticket)(told)
 
-    def _say(self, said: list[Ask]) -> None:
+    def _say(self, said: list[Ask]) -> set[ReplicaId]:
+        """Says it; to whom."""
+        told: set[ReplicaId] = set()
         for ask in said:
             data = wire.encode(Asked(self._id, (ask.request,)))
             for replica in ask.to:
                 self._links.say(replica, data)
+            told.update(ask.to)
+        return told
 
 
 def _take_key(

@@ -402,9 +402,10 @@ class World:
             return
         machine = self.clients[client]
         for reply in answered.replies:
-            for done in machine.hear(replica, reply, self.now_s):
-                operation = self._tickets.pop((client, done.ticket))
-                operation.returned_s, operation.result = self.now_s, done.result
+            done = machine.hear(replica, reply, self.now_s)
+            for ticket, result in done.results.items() if done else ():
+                operation = self._tickets.pop((client, ticket))
+                operation.returned_s, operation.result = self.now_s, result
         self._client_says(client, machine.flush(self.now_s))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,22 @@ def test_the_store_is_used_and_survives_the_death_of_its_primary(folder: Path) -
     executed = told(folder, 1)["executed"]
     await_told(folder, 0, view=1, is_active=True)
     assert executed >= 5
+
+
+def test_many_operations_are_answered_by_call(folder: Path) -> None:
+    """`ask`: no future each; what cannot be carried out is told too."""
+    up(folder, is_durable=False)
+    answers: dict[int, bytes | Exception] = {}
+    with Client(folder) as client:
+        for number in range(300):
+            client.ask(kv.encode(kv.Put(f"k{number}", b"v")), partial(answers.__setitem__, number))
+        client.ask(b"x" * (1 << 20), partial(answers.__setitem__, 300))
+        deadline_s = time.monotonic() + 10
+        while len(answers) < 301:
+            assert time.monotonic() < deadline_s, len(answers)
+            time.sleep(0.01)
+    assert isinstance(answers.pop(300), ValueError)
+    assert set(answers.values()) == {kv.encode(kv.Done(True))}
 
 
 def test_all_are_killed_at_once_and_nothing_is_lost(folder: Path) -> None:

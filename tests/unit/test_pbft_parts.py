@@ -30,6 +30,8 @@ from node.protocols.pbft.effects import (
 )
 from node.protocols.pbft.execution import Execution
 from node.protocols.pbft.key_value import (
+    CompareAndSwap,
+    Delete,
     Done,
     Found,
     Get,
@@ -226,9 +228,23 @@ def test_a_clients_answers_are_bounded() -> None:
     assert sum(execution.answer(0, t) is not None for t in range(100)) == CLIENT_WINDOW
 
 
+def test_reads_change_nothing_and_a_write_among_them_is_none() -> None:
+    execution = Execution(KeyValueStore)
+    execution.execute(1, batch(request(1, encode(Put("k", b"1")))), A)
+    before = execution.snapshot()
+    read = Request(0, 2, 0, (encode(Get("k")), b"no operation"), True)
+    assert execution.read(read) == (encode(Found(b"1")), encode(Invalid()))
+    for write in (Put("k", b"2"), Delete("k"), CompareAndSwap("k", b"1", b"2")):
+        assert execution.read(msgspec.structs.replace(read, operations=(encode(write),))) is None
+    assert execution.snapshot() == before
+    assert Execution(Raising).read(read) == (Failed("the service failed: RuntimeError"),) * 2
+
+
 class Raising(KeyValueStore):
     def execute(self, operation: bytes, client: int, nondeterminism: Nondeterminism) -> bytes:
         raise RuntimeError("no")
+
+    read = execute
 
 
 def test_a_service_that_raises_harms_nobody() -> None:

@@ -39,10 +39,9 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """What the operation of that ticket gave."""
+    """What the operations of one request gave, by their tickets."""
 
-    ticket: int
-    result: Result
+    results: dict[int, Result]
 
 
 class _Operation(msgspec.Struct):
@@ -129,26 +128,24 @@ class ClientMachine:
             said.append(self._say(self._reads, at_s, is_read_only=True))
         return said
 
-    def hear(self, replica: ReplicaId, reply: Reply, at_s: float) -> list[Finished]:
-        """Counts one replica's answer; the results that are certain with it."""
+    def hear(self, replica: ReplicaId, reply: Reply, at_s: float) -> Finished | None:
+        """Counts one replica's answer; the results, if they are certain with it."""
         one = self._under_way.get(reply.timestamp)
         if one is None or replica not in self._all:
-            return []
+            return None
         if reply.results is not None:
             is_fit = len(reply.results) == len(one.operations)
             if not is_fit or results_digest(reply.results) != reply.digest:
-                return []
+                return None
             one.results[reply.digest] = reply.results
         one.votes[replica] = (reply.digest, reply.is_tentative)
         one.views[replica] = reply.view
         results = self._certain(one)
         if results is None:
-            return []
+            return None
         self._finish(one, at_s)
-        return [
-            Finished(operation.ticket, result)
-            for operation, result in zip(one.operations, results, strict=True)
-        ]
+        tickets = [operation.ticket for operation in one.operations]
+        return Finished(dict(zip(tickets, results, strict=True)))
 
     def wake(self, at_s: float) -> list[Ask]:
         """Says again, to all and under a signature, what has waited too long."""

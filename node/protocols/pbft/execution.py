@@ -36,6 +36,9 @@ from node.protocols.pbft.service import (
 RESULTS_BYTES_MAX: Final = 1 << 18
 
 Results: TypeAlias = tuple[Result, ...]
+_Do: TypeAlias = Callable[[bytes, ClientId, Nondeterminism], bytes | None]
+
+_NO_BYTES: Final = Failed("the service gave no bytes")
 
 
 class Answers(msgspec.Struct):
@@ -80,10 +83,14 @@ class Execution:
 
     def read(self, request: Request) -> Results | None:
         """The results of operations that change nothing, or None where one might."""
-        if not all(map(self._service.is_read_only, request.operations)):
-            return None
         values = Nondeterminism(self._time_ns, b"")
-        return self._bounded([self._one(one, request.client, values) for one in request.operations])
+        results: list[Result] = []
+        for operation in request.operations:
+            result = self._one(self._service.read, operation, request.client, values)
+            if result is None:
+                return None
+            results.append(result)
+        return self._bounded(results)
 
     def answer(self, client: ClientId, timestamp: int) -> Results | None:
         """What a request was answered, if that is still kept."""
@@ -147,19 +154,22 @@ class Execution:
         for number, operation in enumerate(request.operations[:OPERATIONS_MAX]):
             seed = _seed(batch.seed, digest, place, number)
             values = Nondeterminism(self._time_ns, seed)
-            results.append(self._one(operation, request.client, values))
+            result = self._one(self._service.execute, operation, request.client, values)
+            results.append(_NO_BYTES if result is None else result)
         return self._bounded(results)
 
-    def _one(self, operation: bytes, client: ClientId, values: Nondeterminism) -> Result:
+    def _one(
+        self, do: _Do, operation: bytes, client: ClientId, values: Nondeterminism
+    ) -> Result | None:
         """One result. A service that raises does so on every replica, and harms none of them."""
         try:
-            result = self._service.execute(operation, client, values)
+            result = do(operation, client, values)
         except Exception as fault:
             return Failed(f"the service failed: {type(fault).__name__}")
-        return result if isinstance(result, bytes) else Failed("the service gave no bytes")
+        return result if result is None or isinstance(result, bytes) else _NO_BYTES
 
     def _bounded(self, results: Sequence[Result]) -> Results:
-        if sum(len(r) for r in results if isinstance(r, bytes)) > RESULTS_BYTES_MAX:
+        if sum([len(r) for r in results if isinstance(r, bytes)]) > RESULTS_BYTES_MAX:
             return (Failed("the results are too large: ask for less at a time"),) * len(results)
         return tuple(results)
 

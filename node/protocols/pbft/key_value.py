@@ -128,11 +128,14 @@ class KeyValueStore(Service):
             case Scan():
                 return encode(self._scan(asked))
 
-    def is_read_only(self, operation: bytes) -> bool:
+    def read(self, operation: bytes, client: int, nondeterminism: Nondeterminism) -> bytes | None:
         try:
-            return isinstance(_operations.decode(operation), Get | Scan)
+            asked: Operation = _operations.decode(operation)
         except (msgspec.MsgspecError, ValueError):
-            return True
+            return _INVALID
+        if isinstance(asked, Get):
+            return encode(Found(self._values.get(asked.key)))
+        return encode(self._scan(asked)) if isinstance(asked, Scan) else None
 
     def snapshot(self) -> Sequence[bytes]:
         return tuple(page for bucket in range(BUCKETS) for page in self._pages_of(bucket))

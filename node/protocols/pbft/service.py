@@ -48,9 +48,10 @@ class Service(ABC):
         """What stands for the state: the digest over the digests of its snapshot's pages."""
         return digest_of_pages(map(page_digest, self.snapshot()))
 
-    def is_read_only(self, operation: bytes) -> bool:
-        """Whether the operation changes nothing, so that it need not be ordered."""
-        return False
+    def read(self, operation: bytes, client: int, nondeterminism: Nondeterminism) -> bytes | None:
+        """The result of an operation that changes nothing, so that it need not be ordered; None
+        for every other one, and nothing is changed."""
+        return None
 
 
 def page_digest(page: bytes) -> bytes:
