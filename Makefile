@@ -18,12 +18,14 @@ help:
 
 setup: $(READY)
 
+# Compiled once: where PYTHONDONTWRITEBYTECODE is set, every start would do it again.
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Byzantine needs Python 3.11 or newer; say which: make PYTHON=python3.12" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
-	@VIRTUAL_ENV= $(BIN)/uv sync --frozen --quiet --inexact
+	@VIRTUAL_ENV= $(BIN)/uv sync --frozen --quiet --inexact --compile-bytecode
+	@$(BIN)/python -m compileall -q node orchestrator tests
 	@touch $@
 
 demo: setup

@@ -37,6 +37,8 @@ CLIENT_DOMAIN: Final = b"clients"
 #: Packets that wait at each end of a link.
 PACKETS_MAX: Final = 256
 REQUESTS_PER_TURN: Final = 32
+#: A plain number: the flags of an enumeration are slow to compare.
+_POLLIN: Final = int(zmq.POLLIN)
 
 
 class Door:
@@ -135,7 +137,7 @@ class Counterpart:
 
     def has_more(self, replica: ReplicaId) -> bool:
         """Whether something waits on a link whose descriptor may not tell of it any more."""
-        return bool(int(self._links[replica].get(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self._links[replica].get(zmq.EVENTS)) & _POLLIN)
 
     def drain(self, replica: ReplicaId) -> list[bytes]:
         heard: list[bytes] = []

@@ -47,6 +47,7 @@ _SERVICE_OPTIONS = (
     click.option("--no-batching", is_flag=True, help="One request a sequence number."),
     click.option("--no-digest-replies", is_flag=True, help="Every replica sends the whole result."),
     click.option("--no-tentative", is_flag=True, help="Execute nothing before it is committed."),
+    click.option("--no-piggyback", is_flag=True, help="Say every commit at once, by itself."),
     click.option("--no-read-only", is_flag=True, help="Order reads like writes."),
     click.option("--timeout", "timeout_s", default=1.0, show_default=True, type=float,
                  help="Seconds that backups wait before they move the view."),
@@ -351,6 +352,7 @@ def _configuration(n: int, switches: dict[str, Any]) -> Any:
             has_batching=not switches["no_batching"],
             has_digest_replies=not switches["no_digest_replies"],
             has_tentative_execution=not switches["no_tentative"],
+            has_piggybacked_commits=not switches["no_piggyback"],
             has_read_only=not switches["no_read_only"],
             timeout_s=switches["timeout_s"],
         )

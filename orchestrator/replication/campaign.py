@@ -78,6 +78,7 @@ def configuration(chance: random.Random) -> Configuration:
         has_digest_replies=chance.random() < 0.5,
         has_tentative_execution=chance.random() < 0.6,
         has_read_only=chance.random() < 0.5,
+        has_piggybacked_commits=chance.random() < 0.7,
         pipeline=chance.choice((1, 2, 4)),
         interval=interval,
         window=interval * chance.choice((2, 3)),

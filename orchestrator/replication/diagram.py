@@ -32,12 +32,16 @@ def drawn(n: int = 4, seed: int = 1) -> str:
     if not world.run(lambda: asked.returned_s is not None, 1.0):
         raise RuntimeError("a calm cluster did not answer")
     answered_s = asked.returned_s or began_s
-    # The last commits and replies may still have to set out.
-    world.run_for(0.01)
+    # The commits wait for company that does not come.
+    world.run_for(2 * world.configuration.commit_s)
     rows = [_row(said, began_s) for said in world.said if said.kind != "Status"]
     head = " " * _LEFT + "".join(f"{name:<{_STEP}}" for name in ("client", *map(str, range(n))))
-    lines = [head.rstrip(), *(_line(row, n + 1) for row in rows)]
-    lines.append(f"{1e3 * (answered_s - began_s):5.2f} ms  the client has {_quorum(world)} replies")
+    drawn_at = [(row.at_ms, _line(row, n + 1)) for row in rows]
+    answered_ms = 1e3 * (answered_s - began_s)
+    drawn_at.append(
+        (answered_ms, f"{answered_ms:5.2f} ms  the client has {_quorum(world)} replies")
+    )
+    lines = [head.rstrip(), *(line for _, line in sorted(drawn_at, key=lambda one: one[0]))]
     return "\n".join(lines) + "\n"
 
 

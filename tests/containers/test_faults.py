@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from orchestrator import trial
 from orchestrator.backends import Backend, FaultError, Uneventful
 from orchestrator.backends.containers import Containers
 from orchestrator.backends.simulation import Simulation
 from orchestrator.casting import Cast, Part, cast
 from orchestrator.cuts import Gate
 from orchestrator.engine import Engine
+from orchestrator.expectation import unmet
 from orchestrator.faults import Cut, Disconnect, Fault, Kill, Pause
 from orchestrator.images import LINK_FAULT
-from orchestrator.scenario import from_fields
+from orchestrator.scenario import from_fields, load
+from tests.chaos_stories import FOR_CONTAINERS
+from tests.chaos_stories import STORIES as SHIPPED
 from tests.live.test_backends_agree import comes_to
 from tests.live.test_chaos import STORIES
 from tests.live.test_chaos import played as play_story
@@ -119,6 +123,14 @@ def test_a_timetable_comes_to_what_it_does_in_simulation(story: str) -> None:
     assert told == expected
     assert real.verdict.charges == simulated.verdict.charges
     assert all(one.was_inflicted for one in real.incidents)
+
+
+@pytest.mark.parametrize("name", FOR_CONTAINERS)
+def test_a_shipped_story_comes_out_as_it_expects(built: Engine, name: str) -> None:
+    (path,) = (one for one in SHIPPED if one.stem == name)
+    result = trial.play(load(path), Containers())
+    assert unmet(result) == []
+    assert all(one.was_inflicted for one in result.incidents)
 
 
 @pytest.mark.parametrize("story", BEFALLEN)

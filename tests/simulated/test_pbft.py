@@ -20,7 +20,7 @@ from node.protocols.pbft.key_value import (
     Put,
     Scan,
 )
-from orchestrator.replication import campaign, diagram
+from orchestrator.replication import campaign, diagram, world
 from tests.cluster import (
     assert_one_state,
     assert_safe,
@@ -45,6 +45,51 @@ def test_one_request_takes_the_messages_of_the_paper(n: int) -> None:
     counted = [sent(where, kind) for kind in ("PrePrepare", "Prepare", "Commit")]
     assert counted == [n - 1, (n - 1) * (n - 1), n * (n - 1)]
     assert sum(seat.node.answered for seat in where.seats.values()) == n
+
+
+def test_a_commit_travels_with_the_next_prepare() -> None:
+    """Castro 2001, section 5.1.2: the client is answered before it, and does not wait."""
+    where = cluster(n := 4, commit_s=0.05)
+    put(where, "a")
+    where.run_for(0.02)
+    assert sent(where, "Commit") == 0
+    put(where, "b")
+    assert sent(where, "Commit") >= 2 * (n - 1)
+    where.run_for(0.01)
+    assert [machine(where, r).executed for r in range(n)] == [1] * n
+    where.run_for(0.06)
+    assert sent(where, "Commit") == 2 * n * (n - 1)
+    assert [machine(where, r).executed for r in range(n)] == [2] * n
+
+
+def test_a_read_does_not_wait_for_the_commit_timer() -> None:
+    where = cluster(commit_s=10.0, timeout_s=100.0)
+    put(where, "a")
+    began_s = where.now_s
+    assert do(where, Get("a"), is_read_only=True) == Found(b"a")
+    assert where.now_s - began_s < 0.02
+
+
+def test_a_commit_waits_for_nothing_while_the_next_batch_is_under_way() -> None:
+    """The next batch is carried out as soon as the one before it is committed."""
+    calm = world.Weather(latency_s=(0.001, 0.001))
+    slow = {"commit_s": 10.0, "timeout_s": 100.0, "status_s": 100.0}
+    where = cluster(weather=calm, is_durable=False, has_batching=False, **slow)
+    for key in "abcd":
+        where.invoke(0, key_value.encode(Put(key, b"")))
+    assert where.run(lambda: all(o.returned_s for o in where.history), 0.2)
+
+
+def test_commits_that_wait_are_not_said_in_a_later_view() -> None:
+    where = cluster(commit_s=0.4)
+    put(where, "a")
+    where.said = []
+    for leaver in (1, 2):
+        machine(where, leaver)._begin_view_change(1, "as if a request had waited")
+        where.ask(0, leaver, b"no request, but the end of a turn")
+    where.run_for(0.6)
+    assert {m.message.view for m in where.said if m.kind == "Commit"} == {1}
+    assert [machine(where, r).executed for r in range(4)] == [1] * 4
 
 
 def test_the_store_does_what_its_words_say() -> None:

@@ -28,7 +28,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """`window` is L, `interval` the distance of checkpoints K; the paper takes L = 2K.
 
     `timeout_s`: how long a backup waits for a request that it knows before it moves the view;
-    doubled for each view that fails. `status_s`: how often who lacks something says so.
+    doubled for each view that fails. `status_s`: how often who lacks something says so. `commit_s`:
+    how long a commit may wait for another message to travel with.
     `clock_skew_s`: how far the time that a primary proposes may be from a backup's own.
     """
 
@@ -38,6 +39,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     has_batching: bool = True
     has_digest_replies: bool = True
     has_tentative_execution: bool = True
+    has_piggybacked_commits: bool = True
     has_read_only: bool = True
     batch_requests_max: int = 128
     batch_bytes_max: int = 1 << 18
@@ -46,6 +48,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     window: int = 256
     timeout_s: float = 1.0
     status_s: float = 0.1
+    commit_s: float = 0.01
     clock_skew_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -58,8 +61,17 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a window holds at least one checkpoint")
         if min(self.pipeline, self.batch_requests_max, self.batch_bytes_max) < 1:
             raise ValueError("a batch holds a request at least, and one batch is under way")
+        if self.commit_s > self.timeout_s / 2:
+            raise ValueError("a commit waits for half of the timeout at most: else views change")
         if not (self.timeout_s > 0 and self.status_s > 0):
             raise ValueError("a timeout is longer than nothing")
+
+    @property
+    def has_early_answers(self) -> bool:
+        """Whether clients are answered, and the next batch proposed, before commits are said, so
+        that these may wait."""
+        is_on = self.has_tentative_execution and self.has_piggybacked_commits
+        return is_on and self.pipeline > 1
 
     @property
     def f(self) -> int:

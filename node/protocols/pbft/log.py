@@ -30,7 +30,7 @@ class Slot:
         self.doubts: set[bytes] = set()
         self.accepted = False
         self.is_prepared = False
-        #: This replica's own commit is on stable storage and said.
+        #: This replica's own commit is on stable storage, and said or to be said with what follows.
         self.is_commit_said = False
         #: It is on stable storage that something was executed, or prepared, at this number.
         self.is_known = self.is_learning = False

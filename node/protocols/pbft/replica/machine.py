@@ -38,7 +38,7 @@ from node.protocols.pbft.messages import (
     ViewChange,
 )
 from node.protocols.pbft.replica.coming_back import ComingBack, Recovered
-from node.protocols.pbft.replica.standing import NEW_VIEW, REQUEST, STATUS
+from node.protocols.pbft.replica.standing import COMMIT, NEW_VIEW, REQUEST, STATUS
 from node.protocols.pbft.service import Service
 
 
@@ -123,6 +123,8 @@ class Replica(ComingBack):
             self._tell_status()
         elif name == REQUEST:
             self._suspect_primary()
+        elif name == COMMIT:
+            self._send_late_commits()
         elif name == NEW_VIEW and not self.is_active:
             self._begin_view_change(self.view + 1, "1999-4.4 new-view timeout")
 
@@ -131,17 +133,19 @@ class Replica(ComingBack):
         match message:
             case PrePrepare(view, sequence):
                 if self._is_of_now(view) and self._log.is_within(sequence):
+                    self._send_commits()
                     self._send(self._others, message, "1999-4.2 pre-prepare")
                     self._check_prepared(self._log.slot(sequence), sequence)
             case Prepare(view, sequence, digest):
                 if self._is_of_now(view) and self._log.is_within(sequence):
+                    self._send_commits()
                     self._send(self._others, message, "1999-4.2 prepare")
                     slot = self._log.slot(sequence)
                     slot.prepares[self.me] = digest
                     self._check_prepared(slot, sequence)
             case Commit(view, sequence, digest):
                 if self._is_of_now(view) and self._log.is_within(sequence):
-                    self._send(self._others, message, "1999-4.2 commit")
+                    self._piggyback(message)
                     slot = self._log.slot(sequence)
                     slot.is_commit_said = slot.is_known = True
                     slot.commits[self.me] = (view, digest)

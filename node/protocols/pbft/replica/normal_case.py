@@ -20,7 +20,7 @@ from node.protocols.pbft.messages import (
     Settled,
 )
 from node.protocols.pbft.replica.delivery import Delivery
-from node.protocols.pbft.replica.standing import Early, Waiting
+from node.protocols.pbft.replica.standing import COMMIT, Early, Waiting
 
 T = TypeVar("T")
 
@@ -196,6 +196,16 @@ class NormalCase(Delivery):
         self._promise((record,), Commit(self.view, sequence, slot.digest), "1999-4.2 commit")
 
     # Commit.
+
+    def _send_late_commits(self) -> None:
+        """No other message came for them to travel with."""
+        self._commit_timer = False
+        left_s = self._held_since_s + self._c.commit_s - self._now_s
+        if left_s <= 1e-6:
+            self._send_commits()
+        elif self._held:
+            self._commit_timer = True
+            self._set_timer(COMMIT, left_s, "2001-5.1.2 commit timer")
 
     def _hear_commit(self, sender: ReplicaId, message: Commit) -> None:
         rule = "1999-4.2 commit"

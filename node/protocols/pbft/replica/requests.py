@@ -88,6 +88,7 @@ class Requests(Checkpoints):
         if not self._c.has_read_only:
             return self._refuse(None, Reason.NOT_AWAITED, rule)
         if self._tentative is not None or self.executed < self._read_floor:
+            self._send_commits()
             if len(self._reads) < 2 * CLIENT_WINDOW:
                 self._reads.append(request)
             return None

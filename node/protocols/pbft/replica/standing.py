@@ -18,6 +18,7 @@ from node.protocols.pbft.log import CheckpointVotes, Log
 from node.protocols.pbft.messages import (
     Batch,
     ClientId,
+    Commit,
     FetchBatch,
     Message,
     NewView,
@@ -31,7 +32,7 @@ from node.protocols.pbft.messages import (
 from node.protocols.pbft.service import Service
 from node.protocols.pbft.transfer import Transfer
 
-STATUS, REQUEST, NEW_VIEW = "status", "request", "new-view"
+STATUS, REQUEST, NEW_VIEW, COMMIT = "status", "request", "new-view", "commit"
 
 Early: TypeAlias = PrePrepare | Prepare
 #: What follows once a record is on stable storage: words to all, or a step of this replica's own.
@@ -79,6 +80,10 @@ class Standing(ABC):
         # Promises: what leaves once its record is on stable storage.
         self._ticket = 0
         self._promised: list[tuple[int, Promise]] = []
+        #: Commits that wait for a message to travel with, and since when.
+        self._held: list[Commit] = []
+        self._held_since_s = 0.0
+        self._commit_timer = False
         # Views.
         self.view = 0
         self.is_active = True
@@ -200,6 +205,24 @@ class Standing(ABC):
         if digest not in self._wanted:
             self._wanted.add(digest)
             self._send(self._others, FetchBatch(digest), "2002-5.2 fetch batch")
+
+    def _piggyback(self, commit: Commit) -> None:
+        """A commit leaves with the next pre-prepare or prepare, or alone once it has waited long
+        enough (Castro 2001, section 5.1.2): the clients were answered before it."""
+        if not self._held:
+            self._held_since_s = self._now_s
+        self._held.append(commit)
+        is_last = commit.sequence + 1 not in self._log.slots
+        if not (is_last and self._c.has_early_answers) or self._reads:
+            self._send_commits()
+        elif not self._commit_timer:
+            self._commit_timer = True
+            self._set_timer(COMMIT, self._c.commit_s, "2001-5.1.2 commit timer")
+
+    def _send_commits(self) -> None:
+        held, self._held = self._held, []
+        for commit in held:
+            self._send(self._others, commit, "1999-4.2 commit")
 
     def _collect(self, low: int) -> None:
         """Forgets what a stable checkpoint replaces."""

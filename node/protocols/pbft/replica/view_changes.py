@@ -39,6 +39,7 @@ class ViewChanges(NormalCase):
         self._is_quorum_seen = False
         self._drop_early()
         self._doubtful.clear()
+        self._held.clear()
         for slot in self._log.slots.values():
             slot.leave_view()
         held = tuple(Checkpoint(n, s.digest) for n, s in sorted(self._snapshots.items()))
