@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
-from orchestrator import images
+from orchestrator import camp, images
 from orchestrator.engine import Engine, EngineError, connect
+from orchestrator.replication.homes import CAMP_FILE
+from tests.containers.replicas import left_of
 
 #: Every container that a test starts by itself has this label, and is gone when the test is over.
 TEST_LABEL = "byzantine.test"
@@ -47,6 +49,17 @@ def built(engine: Engine) -> Engine:
         if images.held(engine, image).condition is not images.Condition.READY:
             images.build(image, images.CHECKOUT, base or image.base, lambda line: None)
     return engine
+
+
+@pytest.fixture
+def folder(built: Engine, tmp_path: Path) -> Iterator[Path]:
+    """Where a test may found a cluster of replicas, of whom nothing is left when it ends."""
+    path = tmp_path / "cluster"
+    yield path
+    if (path / CAMP_FILE).exists():
+        id = (path / CAMP_FILE).read_text().strip()
+        camp.strike(built, id)
+        assert not left_of(built, id)
 
 
 @pytest.fixture

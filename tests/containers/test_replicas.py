@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +22,8 @@ from orchestrator.client import Client
 from orchestrator.engine import Engine
 from orchestrator.replication import encampment
 from orchestrator.replication.homes import CAMP_FILE
+from tests.containers.replicas import container_of, left_of, up
 from tests.containers.test_compose import GIVEN
-
-Up = Callable[..., Path]
-
-
-@pytest.fixture
-def folder(built: Engine, tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "cluster"
-    yield path
-    if (path / CAMP_FILE).exists():
-        id = (path / CAMP_FILE).read_text().strip()
-        camp.strike(built, id)
-        assert not left_of(built, id)
-
-
-def up(folder: Path, n: int = 4, casting: dict[int, str] | None = None, **switches: Any) -> None:
-    """A new cluster, or the rest of one that is there."""
-    configuration = Configuration(n=n, **switches)
-    encampment.put_up(folder, configuration, "kv", 4, casting or {})
-
-
-def container_of(engine: Engine, folder: Path) -> dict[int, str]:
-    """The id of each replica's container."""
-    id = (folder / CAMP_FILE).read_text().strip()
-    (found,) = [one for one in camp.find(engine) if one.id == id]
-    return {replica: str(one["Id"]) for replica, one in found.container_of().items()}
-
-
-def left_of(engine: Engine, id: str) -> list[str]:
-    """What bears a camp's label."""
-    by_label = {"label": f"{camp.RUN_LABEL}={id}"}
-    containers = engine.client.containers.list(all=True, filters=by_label)
-    networks = engine.client.networks.list(filters=by_label)
-    volumes = engine.client.volumes.list(filters=by_label)
-    return [one.name for one in (*containers, *networks, *volumes)]
 
 
 def test_the_commands(built: Engine, folder: Path) -> None:
@@ -121,7 +87,9 @@ def test_a_replica_is_quartered_like_a_general_with_a_volume_of_its_own(
     built: Engine, folder: Path
 ) -> None:
     up(folder)
-    replicas = [built.client.api.inspect_container(id) for _, id in ids(built, folder)]
+    replicas = [
+        built.client.api.inspect_container(id) for id in container_of(built, folder).values()
+    ]
     with Containers() as backend:
         backend.muster(cast(scenarios.load("oral-traitorous-lieutenant")), None)
         general = built.client.api.inspect_container(backend._container_of[0])
@@ -142,13 +110,13 @@ def test_a_replicas_key_is_on_its_volume_and_nowhere_else(built: Engine, folder:
     """SC6."""
     up(folder)
     keys = []
-    for _, id in ids(built, folder):
+    for id in container_of(built, folder).values():
         key = camp.read_file(built, id, f"{quarters.REPLICA_FOLDER}/key")
         assert key is not None
         keys.append(key.strip())
     assert len({*keys}) == 4
     shown = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-    for _, id in ids(built, folder):
+    for id in container_of(built, folder).values():
         container = built.client.containers.get(id)
         look = container.exec_run(["sh", "-c", "cat /proc/*/environ /proc/*/cmdline"]).output
         desk = container.exec_run(["sh", "-c", f"cat {quarters.REPLICA_DESK}/*"]).output
@@ -175,10 +143,6 @@ def test_of_a_cluster_that_cannot_be_founded_nothing_is_left(
 def test_a_service_of_ones_own_is_refused_because_no_image_holds_it(folder: Path) -> None:
     with pytest.raises(ClusterError, match="no image holds"):
         encampment.put_up(folder, Configuration(n=4), "mine:Counter", 1, {})
-
-
-def ids(engine: Engine, folder: Path) -> list[tuple[int, str]]:
-    return sorted(container_of(engine, folder).items())
 
 
 def given(inspected: dict[str, Any]) -> dict[str, Any]:

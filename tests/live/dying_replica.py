@@ -1,6 +1,7 @@
 """`python -m tests.live.dying_replica FOLDER K WHEN`: a replica that is killed at its K-th write.
 
-WHEN is `before` the write reaches the disk, or `after` it did and before anything that follows.
+K may also be the name of a kind of record: then it is the first write of one. WHEN is `before` the
+write reaches the disk, or `after` it did and before anything that follows.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ done = 0
 def dying_write(self: Store, records: Iterable[Record]) -> None:
     global done
     done += 1
-    if done == int(sys.argv[2]) and sys.argv[3] == "before":
+    step, moment = sys.argv[2:]
+    is_last = step in (str(done), *(type(record).__name__ for record in records))
+    if is_last and moment == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, records)
-    if done == int(sys.argv[2]):
+    if is_last:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
