@@ -67,7 +67,7 @@ def put_up(n: int, service: str, folder: Path, backend: str | None, clients: int
     """Has the replicas of a service run, and leaves them running: `byzantine kv` uses them. Those
     of a cluster that is there already know again what they wrote down."""
     from node import cluster
-    from orchestrator.replication.homes import backend_of, home_of, home_on
+    from orchestrator.replication.homes import CAMP_FILE, backend_of, home_of, home_on
 
     folder = folder.absolute()
     with _cluster_errors():
@@ -82,8 +82,13 @@ def put_up(n: int, service: str, folder: Path, backend: str | None, clients: int
             home = home_on(backend or "processes")
         casting = cast_replicas(traitors, configuration.n)
         described = home.put_up(folder, configuration, service, clients, casting)
-    where = f"{backend or 'processes'}, {folder}"
-    click.echo(f"{described.configuration.n} replicas of {described.service} are up in {where}")
+    click.echo(
+        f"{described.configuration.n} replicas of {described.service} are up in "
+        f"{backend or 'processes'}, {folder}"
+    )
+    if backend == "containers":
+        id = (folder / CAMP_FILE).read_text("ascii").strip()
+        click.echo(f"`byzantine down {id}` removes them, and what they have written down")
 
 
 @click.group(short_help="Use a replicated key-value store.")
