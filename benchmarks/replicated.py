@@ -1,4 +1,4 @@
-"""PBFT's key-value store beside etcd (crash-tolerant only), the unreplicated limit, and itself.
+"""PBFT's key-value store beside etcd (crash-tolerant only) and the unreplicated limit.
 
 Equal durability on both sides: in memory, which for etcd is a folder on tmpfs, unless a row says
 that it is on disk. A sample is the seconds that one operation takes of the run's time.
@@ -32,6 +32,9 @@ WARM = 50
 AMOUNT = {32: 6_000, 256: 20_000}
 ANSWER_S = 60.0
 
+#: Asks for the operation of that number, and calls when it is answered.
+Ask = Callable[[int, Callable[[], None]], None]
+
 
 def rows(times: int) -> list[Row]:
     taken: dict[str, list[float]] = {}
@@ -43,8 +46,6 @@ def rows(times: int) -> list[Row]:
         _measure_etcd(note)
         _measure_ours(note)
     for _ in range(max(1, times // 2)):
-        _measure_switches(note)
-        _measure_sizes(note)
         note("first reply after the primary's SIGKILL", _after_the_death())
     samples = {what: Sample(tuple(values)) for what, values in taken.items()}
     return list(_rows(samples))
@@ -72,13 +73,13 @@ def _measure_etcd(note: Callable[[str, float], None]) -> None:
     with Etcd(4, MEMORY) as etcd:
         for number in range(WARM):
             etcd.put_and_wait(f"k{number}", VALUE)
-        note("etcd, one at a time", _median(lambda k: etcd.put_and_wait(f"k{k}", VALUE)))
+        note("etcd, one at a time", median_s(lambda k: etcd.put_and_wait(f"k{k}", VALUE)))
         for outstanding in AMOUNT:
 
             def put(number: int, on_done: Callable[[], None]) -> None:
                 etcd.put(f"k{number % KEYS}", VALUE, on_done)
 
-            note(f"etcd, {outstanding} outstanding", _driven(put, outstanding))
+            note(f"etcd, {outstanding} outstanding", driven(put, outstanding))
 
 
 def _measure_ours(note: Callable[[str, float], None]) -> None:
@@ -88,40 +89,24 @@ def _measure_ours(note: Callable[[str, float], None]) -> None:
                 alone.put_and_wait(f"k{number}", VALUE)
             kind = "signed" if is_signed else "MACs"
             what = f"unreplicated, {kind}, one at a time"
-            note(what, _median(partial(_put_alone, alone)))
+            note(what, median_s(partial(_put_alone, alone)))
     with _cluster() as client:
-        note("MACs, one at a time", _median(_one(client)))
-        note("reads, one at a time", _median(_one(client, is_reading=True)))
+        note("MACs, one at a time", median_s(one_at_a_time(client)))
+        note("reads, one at a time", median_s(one_at_a_time(client, is_reading=True)))
         for outstanding in AMOUNT:
-            note(f"MACs, {outstanding} outstanding", _driven(_many(client), outstanding))
-            reads = _driven(_many(client, is_reading=True), outstanding)
+            note(f"MACs, {outstanding} outstanding", driven(many_at_a_time(client), outstanding))
+            reads = driven(many_at_a_time(client, is_reading=True), outstanding)
             note(f"reads, {outstanding} outstanding", reads)
     with _cluster(authentication=Authentication.SIGNATURES) as client:
-        note("signed, one at a time", _median(_one(client)))
-        note("signed, 256 outstanding", _driven(_many(client), 256))
+        note("signed, one at a time", median_s(one_at_a_time(client)))
+        note("signed, 256 outstanding", driven(many_at_a_time(client), 256))
     with _cluster(is_durable=True) as client:
-        note("MACs on disk, one at a time", _median(_one(client)))
-        note("MACs on disk, 256 outstanding", _driven(_many(client), 256))
+        note("MACs on disk, one at a time", median_s(one_at_a_time(client)))
+        note("MACs on disk, 256 outstanding", driven(many_at_a_time(client), 256))
 
 
 def _put_alone(alone: Unreplicated, number: int) -> None:
     alone.put_and_wait(f"k{number}", VALUE)
-
-
-def _measure_switches(note: Callable[[str, float], None]) -> None:
-    """Each optimisation's own effect: all but one are on."""
-    for switch in ("has_batching", "has_tentative_execution", "has_digest_replies"):
-        with _cluster(4, None, **{switch: False}) as client:
-            name = switch.removeprefix("has_").replace("_", " ")
-            note(f"without {name}, one at a time", _median(_one(client)))
-            note(f"without {name}, 32 outstanding", _driven(_many(client), 32))
-
-
-def _measure_sizes(note: Callable[[str, float], None]) -> None:
-    for n in (4, 7, 10, 13):
-        with _cluster(n) as client:
-            note(f"n={n}, one at a time", _median(_one(client)))
-            note(f"n={n}, 32 outstanding", _driven(_many(client), 32))
 
 
 def _after_the_death() -> float:
@@ -133,30 +118,37 @@ def _after_the_death() -> float:
 
 
 @contextmanager
-def _cluster(
-    n: int = 4, on: Callable[[Path], None] | None = None, **switches: Any
-) -> Iterator[Client]:
-    """A cluster and a warm client of it. `on`: what to do to it before it is measured."""
-    switches = {"is_durable": False, **switches}
-    where = None if switches["is_durable"] else MEMORY
+def _cluster(on: Callable[[Path], None] | None = None, **switches: Any) -> Iterator[Client]:
+    """Four replicas and a warm client. `on`: what to do to them before they are measured."""
+    with (
+        replicas(4, **{"is_durable": False, **switches}) as folder,
+        Client(folder) as client,
+    ):
+        for number in range(WARM):
+            client.put(f"k{number}", VALUE)
+        if on is not None:
+            on(folder)
+        yield client
+
+
+@contextmanager
+def replicas(n: int, **switches: Any) -> Iterator[Path]:
+    """The folder of n replicas that run; in memory, unless they are durable."""
+    configuration = Configuration(n=n, **switches)
+    where = None if configuration.is_durable else MEMORY
     with tempfile.TemporaryDirectory(dir=where, prefix="replicas-") as name:
         folder = Path(name) / "cluster"
-        household.found(folder, Configuration(n=n, **switches), "kv", clients=1)
+        household.found(folder, configuration, "kv", clients=1)
         try:
             for replica in range(n):
                 household.start(folder, replica)
             household.await_started(folder, n)
-            with Client(folder) as client:
-                for number in range(WARM):
-                    client.put(f"k{number}", VALUE)
-                if on is not None:
-                    on(folder)
-                yield client
+            yield folder
         finally:
             household.stop(folder)
 
 
-def _one(client: Client, *, is_reading: bool = False) -> Callable[[int], None]:
+def one_at_a_time(client: Client, *, is_reading: bool = False) -> Callable[[int], None]:
     def do(number: int) -> None:
         if is_reading:
             client.get(f"k{number % WARM}")
@@ -166,9 +158,9 @@ def _one(client: Client, *, is_reading: bool = False) -> Callable[[int], None]:
     return do
 
 
-def _many(client: Client, *, is_reading: bool = False) -> Callable[[int, Callable[[], None]], None]:
+def many_at_a_time(client: Client, *, is_reading: bool = False, keys: int = KEYS) -> Ask:
     operations = [
-        kv.encode(kv.Get(f"k{k}") if is_reading else kv.Put(f"k{k}", VALUE)) for k in range(KEYS)
+        kv.encode(kv.Get(f"k{k}") if is_reading else kv.Put(f"k{k}", VALUE)) for k in range(keys)
     ]
 
     def do(number: int, on_done: Callable[[], None]) -> None:
@@ -176,12 +168,12 @@ def _many(client: Client, *, is_reading: bool = False) -> Callable[[int, Callabl
             if isinstance(result, bytes):  # Else the run never ends, and says so.
                 on_done()
 
-        client.ask(operations[number % KEYS], answered, is_read_only=is_reading)
+        client.ask(operations[number % keys], answered, is_read_only=is_reading)
 
     return do
 
 
-def _median(do: Callable[[int], None]) -> float:
+def median_s(do: Callable[[int], None]) -> float:
     """The median seconds of one operation, one at a time."""
     taken = []
     for number in range(SERIAL):
@@ -191,9 +183,9 @@ def _median(do: Callable[[int], None]) -> float:
     return sorted(taken)[len(taken) // 2]
 
 
-def _driven(ask: Callable[[int, Callable[[], None]], None], outstanding: int) -> float:
+def driven(ask: Ask, outstanding: int, amount: int | None = None) -> float:
     """Seconds an operation while so many are always outstanding: as one ends, another begins."""
-    amount = AMOUNT[outstanding]
+    amount = amount or AMOUNT[outstanding]
     is_over = threading.Event()
     lock = threading.Lock()
     asked = done = 0

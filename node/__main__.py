@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from node import health
+from node.endings import STATUS_DISBANDED, STATUS_DISMISSED, STATUS_ORPHANED
 from node.forks import ForkServer
 from node.links import KeyPair
 from node.orders import Brief
 from node.rehearsal import lay_out, rehearse
-from node.runtime import STATUS_DISBANDED, STATUS_DISMISSED, STATUS_ORPHANED, play
+from node.runtime import play
 from node.settings import Post, from_outside
 
 #: Asks for the fork server: requests on standard input, answers on standard output.

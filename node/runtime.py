@@ -37,6 +37,13 @@ from node.control import (
     Turn,
 )
 from node.effects import CancelTimer, Decide, Reach, SetTimer
+from node.endings import (
+    STATUS_DISBANDED,
+    STATUS_DISMISSED,
+    STATUS_FAILED,
+    STATUS_NOWHERE,
+    STATUS_ORPHANED,
+)
 from node.general import Action, Deliver, General
 from node.links import LINK_FRAMES_MAX, Control, Field, KeyPair, TransportError, Trouble
 from node.logs import Log
@@ -70,21 +77,6 @@ START_NOTICE_S_MAX: Final = 10.0
 JOURNAL_PART_BYTES: Final = 1 << 20
 #: Last words have so long to leave, in milliseconds.
 LINGER_MS: Final = 200
-
-STATUS_DISBANDED: Final = 0
-STATUS_FAILED: Final = 1
-STATUS_ORPHANED: Final = 3
-STATUS_NOWHERE: Final = 4
-STATUS_DISMISSED: Final = 5
-
-#: What the orchestrator can say of a general who ended early.
-STATUSES: Final = {
-    STATUS_DISBANDED: "it was told to end",
-    STATUS_FAILED: "it failed",
-    STATUS_ORPHANED: "it lost the orchestrator",
-    STATUS_NOWHERE: "it could not listen on a port",
-    STATUS_DISMISSED: "it was told to end by a signal",
-}
 
 
 class Dismissed(Exception):  # noqa: N818 - no error: the general was told to go

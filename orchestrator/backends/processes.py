@@ -26,10 +26,10 @@ from node.control import (
     run_id,
 )
 from node.effects import Milestone
+from node.endings import STATUS_NOWHERE, STATUSES
 from node.links import TransportError
 from node.orders import GeneralId
 from node.protocols import catalogue
-from node.runtime import STATUS_NOWHERE, STATUSES
 from node.settings import PORT_FIRST, PORTS, Settings
 from orchestrator.backends import (
     UNEVENTFUL,

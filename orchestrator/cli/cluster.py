@@ -136,7 +136,7 @@ def order(
 
 def _consensus(result: Result) -> str:
     """The last line of the report: what those who are loyal have agreed on."""
-    from orchestrator.report import safe_line
+    from orchestrator.tables import safe_line
     from orchestrator.verdict import text
 
     loyal = [value for g, value in result.decisions.items() if g not in result.scenario.faulty]

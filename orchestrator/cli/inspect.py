@@ -88,7 +88,7 @@ def verify(run: Path, fingerprint: bytes | None, style: str) -> int:
     never closed. What a traitor wrote into his own journal is told, and is no damage.
     """
     from node.words import json_line
-    from orchestrator import report
+    from orchestrator import report, tables
     from orchestrator.audit import Audit, Finding, audit
     from orchestrator.cli.run import console
     from orchestrator.cores import check_on_all_cores
@@ -110,8 +110,8 @@ def verify(run: Path, fingerprint: bytes | None, style: str) -> int:
     for finding in found.false:
         click.echo(f"{finding}: his own false entry, he is a traitor", err=True)
     if found.hands:
-        report.hands_table(found, console())
-    click.echo(report.audit_line(found))
+        tables.hands_table(found, console())
+    click.echo(tables.audit_line(found))
     return 0 if found.is_clean else 5
 
 
@@ -230,7 +230,7 @@ def _show_log(log: bytes, general: int, style: str) -> None:
 
 def _told(general: int, event: Mapping[str, Any]) -> str:
     """One event as a line for people."""
-    from orchestrator.report import safe_line
+    from orchestrator.tables import safe_line
 
     name = str(event.get("event", ""))
     form = _FORMS.get(name)

@@ -26,7 +26,7 @@ def audit(run: Path, style: str) -> int:
     exposed whom the scenario does not name a traitor.
     """
     from node.words import json_line
-    from orchestrator import report
+    from orchestrator import report, tables
     from orchestrator.accountability import Indication
     from orchestrator.audit import audit as audited
     from orchestrator.cli.run import console
@@ -36,7 +36,7 @@ def audit(run: Path, style: str) -> int:
     if style == "json":
         click.echo(json_line(report.repute_fields(found)))
     else:
-        report.repute_table(found, console())
+        tables.repute_table(found, console())
     for finding in signatures.findings:
         click.echo(str(finding), err=True)
     exposed = {g for g, one in found.items() if one.indication is Indication.EXPOSED}

@@ -42,7 +42,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     from rich.text import Text
 
     from orchestrator.cli.run import console
-    from orchestrator.report import safe_line
+    from orchestrator.tables import safe_line
 
     page = console()
     if title:

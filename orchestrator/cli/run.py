@@ -119,7 +119,7 @@ def play_all(
     `conclude` has a last line to say of each.
     """
     from node.words import json_line
-    from orchestrator import report
+    from orchestrator import report, tables
     from orchestrator.exitcodes import gravest
     from orchestrator.results import Failure
     from orchestrator.scenario.problems import printable
@@ -133,7 +133,7 @@ def play_all(
         if isinstance(result, Failure):
             click.echo(printable(f"{result.scenario}: {result.reason}"), err=True)
         elif style == "table":
-            report.table(result, console())
+            tables.table(result, console())
             if conclude:
                 click.echo(f"  {conclude(result)}")
         elif style == "json":

@@ -202,7 +202,7 @@ def _matrix_fields(tree: Tree) -> dict[str, Any]:
 
 
 def _safe(line: str) -> str:
-    from orchestrator.report import safe_line
+    from orchestrator.tables import safe_line
 
     return safe_line(line)
 

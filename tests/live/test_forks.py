@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from node.endings import STATUS_DISMISSED, STATUS_NOWHERE, STATUS_ORPHANED
 from node.orders import Brief
-from node.runtime import STATUS_DISMISSED, STATUS_NOWHERE, STATUS_ORPHANED
 from node.settings import Settings
 from orchestrator.backends import BackendError
 from orchestrator.backends.fork_client import Child, ForkServer

@@ -20,6 +20,7 @@ from node.protocols.pbft.key_value import (
     Put,
     Scan,
 )
+from node.protocols.pbft.messages import CLIENT_WINDOW
 from orchestrator.replication import campaign, diagram, world
 from tests.cluster import (
     assert_one_state,
@@ -90,6 +91,18 @@ def test_commits_that_wait_are_not_said_in_a_later_view() -> None:
     where.run_for(0.6)
     assert {m.message.view for m in where.said if m.kind == "Commit"} == {1}
     assert [machine(where, r).executed for r in range(4)] == [1] * 4
+
+
+def test_a_request_that_was_lost_is_not_overtaken_by_a_whole_window() -> None:
+    """It would be below all answers that replicas keep, and never be executed."""
+    where = cluster(weather=world.Weather(latency_s=(0.0001, 0.0002)))
+    where.cut = {(-1, replica) for replica in range(4)}
+    lost = where.invoke(0, key_value.encode(Put("lost", b"")))
+    where.heal()
+    for number in range(3 * CLIENT_WINDOW):
+        put(where, f"k{number}")
+    assert where.run(lambda: lost.returned_s is not None, 10.0)
+    assert lost.result == key_value.encode(Done(True))
 
 
 def test_the_store_does_what_its_words_say() -> None:

@@ -120,9 +120,17 @@ class ClientMachine:
         return self._tickets
 
     def flush(self, at_s: float) -> list[Ask]:
-        """Says what waits, as far as there is room for another request."""
+        """Says what waits, as far as there is room for another request.
+
+        Replicas keep a window of a client's answers and execute nothing below it: no request may
+        run ahead of one that is under way by more than that, or the older one would be lost.
+        """
         said = []
-        while self._queue and len(self._under_way) < self._requests_max:
+        while (
+            self._queue
+            and len(self._under_way) < self._requests_max
+            and self._timestamp - self._acknowledged() < CLIENT_WINDOW
+        ):
             said.append(self._say(self._queue, at_s, is_read_only=False))
         while self._reads and len(self._under_way) < self._requests_max:
             said.append(self._say(self._reads, at_s, is_read_only=True))
@@ -192,6 +200,7 @@ class ClientMachine:
         return Ask(to, request)
 
     def _acknowledged(self) -> int:
+        """Up to that timestamp all that was to be ordered is answered."""
         ordered = (t for t, one in self._under_way.items() if not one.request.is_read_only)
         return min(ordered, default=self._timestamp) - 1
 

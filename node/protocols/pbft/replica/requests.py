@@ -59,8 +59,9 @@ class Requests(Checkpoints):
         return self._authenticity.of_request(request, digest)
 
     def _take_request(self, key: Key, request: Request, digest: bytes, *, is_direct: bool) -> None:
-        """Notes a request that is to be executed, at most a window of each client's."""
-        if self._waiting_of[key[0]] >= CLIENT_WINDOW:
+        """Notes a request that is to be executed: at most a window of each client's, and another of
+        those that are answered and not yet committed."""
+        if self._waiting_of[key[0]] >= 2 * CLIENT_WINDOW:
             return
         waiting = self._wait_for(key, request, digest, is_direct=is_direct)
         self._unproposed[key] = waiting
