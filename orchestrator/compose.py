@@ -8,7 +8,7 @@ their names on the two networks. They are quartered like those of a run's camp.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -26,10 +26,10 @@ ORCHESTRATOR: Final = "orchestrator"
 ORDERS_FOLDER: Final = PurePosixPath("/run/orders")
 SCENARIO_FILE: Final = "/run/scenario.yaml"
 
-#: Where it stands what all generals have in common, and the key that takes it in.
+#: The key that takes in what all generals have in common, which stands above them.
+MERGE: Final = "merge"
 _COMMON: Final = "x-general"
-_MERGE: Final = "merge"
-_ORDERS_OPTIONS: Final = "uid=65532,gid=65532,mode=0700,size=64k,noexec,nosuid,nodev"
+_IN_MEMORY_OPTIONS: Final = "uid=65532,gid=65532,mode=0700,size=64k,noexec,nosuid,nodev"
 
 
 class Uncomposable(Exception):  # noqa: N818 - a scenario that is valid, elsewhere
@@ -43,19 +43,22 @@ def compose_file(scenario: Scenario, file: str, context: str | None) -> str:
     built from, as seen from the file's folder. None: they must be there.
     """
     _check(scenario)
-    heading = "".join(f"# {line}".rstrip() + "\n" for line in _heading(scenario, file))
-    return f"{heading}\n{_yaml(_document(scenario, context))}"
+    return written(_heading(scenario, file), _document(scenario, context), _COMMON)
 
 
-def _yaml(document: dict[str, Any]) -> str:
-    """YAML, in which what all generals have in common stands once, behind an anchor."""
+def written(heading: Iterable[str], document: dict[str, Any], common: str) -> str:
+    """A file: comments, and YAML in which what stands at the key `common`, x-NAME, is taken in by
+    whoever says MERGE."""
+    comments = "".join(f"# {line}".rstrip() + "\n" for line in heading)
     yaml = YAML()
     yaml.width = 100
     yaml.indent(mapping=2, sequence=4, offset=2)
     out = io.StringIO()
     yaml.dump(document, out)
-    text = out.getvalue().replace(f"{_COMMON}:\n", f"{_COMMON}: &general\n", 1)
-    return text.replace(f"{_MERGE}: {_COMMON}\n", "<<: *general\n")
+    anchor = common.removeprefix("x-")
+    text = out.getvalue().replace(f"{common}:\n", f"{common}: &{anchor}\n", 1)
+    text = text.replace(f"{MERGE}: {common}\n", f"<<: *{anchor}\n")
+    return f"{comments}\n{text}"
 
 
 def _check(scenario: Scenario) -> None:
@@ -88,8 +91,8 @@ def _document(scenario: Scenario, context: str | None) -> dict[str, Any]:
         _COMMON: _general(context),
         "services": services,
         "networks": {name: {"internal": True} for name in (FIELD, COMMAND)},
-        "volumes": {_orders(g): _in_memory() for g in generals},
-        "configs": {"scenario": {"content": _literal(scenario.resolved_yaml())}},
+        "volumes": {_orders(g): in_memory() for g in generals},
+        "configs": {"scenario": {"content": literal(scenario.resolved_yaml())}},
     }
 
 
@@ -97,18 +100,25 @@ def _general(context: str | None) -> dict[str, Any]:
     """What all generals have in common."""
     patience = f"{quarters.LASTING_PATIENCE_S:g}"
     return {
-        **_image(images.GENERAL, context),
+        **image_of(images.GENERAL, context),
         "command": [
             *("--summons", str(ORDERS_FOLDER / quarters.SUMMONS), "--lasting"),
             *("--port", str(quarters.FIELD_PORT), "--patience", patience),
         ],
+        **quartered(quarters.MEMORY_BYTES),
+    }
+
+
+def quartered(memory_bytes: int) -> dict[str, Any]:
+    """What a general, or a replica, is given and denied, as a camp does."""
+    return {
         "user": quarters.USER,
         "init": True,
         "read_only": True,
         "cap_drop": list(quarters.DENIED_CAPABILITIES),
         "security_opt": list(quarters.SECURITY),
-        "mem_limit": quarters.MEMORY_BYTES,
-        "memswap_limit": quarters.MEMORY_BYTES,
+        "mem_limit": memory_bytes,
+        "memswap_limit": memory_bytes,
         "pids_limit": quarters.PIDS,
         "tmpfs": [f"{quarters.HEALTH_FOLDER}:{quarters.HEALTH_OPTIONS}"],
         "logging": {"driver": "json-file", "options": dict(quarters.LOG_OPTIONS)},
@@ -122,7 +132,7 @@ def _posted(general: GeneralId) -> dict[str, Any]:
     # A name that only the field knows: by it he binds there alone, and is found there alone.
     on_field = f"{_service(general)}.{FIELD}"
     return {
-        _MERGE: _COMMON,
+        MERGE: _COMMON,
         "hostname": _service(general),
         "environment": {"BYZANTINE_BIND_HOST": on_field},
         "labels": {quarters.GENERAL_LABEL: str(general)},
@@ -133,7 +143,7 @@ def _posted(general: GeneralId) -> dict[str, Any]:
 
 def _orchestrator(generals: range, context: str | None) -> dict[str, Any]:
     return {
-        **_image(images.ORCHESTRATOR, context),
+        **image_of(images.ORCHESTRATOR, context),
         "command": ["run", "--summons", str(ORDERS_FOLDER), SCENARIO_FILE],
         "init": True,
         "cap_drop": list(quarters.DENIED_CAPABILITIES),
@@ -145,7 +155,8 @@ def _orchestrator(generals: range, context: str | None) -> dict[str, Any]:
     }
 
 
-def _image(image: Image, context: str | None) -> dict[str, Any]:
+def image_of(image: Image, context: str | None) -> dict[str, Any]:
+    """The image, and how to build it where it is missing."""
     if context is None:
         return {"image": image.name}
     base = f"${{BASE_IMAGE:-{image.base}}}"
@@ -154,12 +165,13 @@ def _image(image: Image, context: str | None) -> dict[str, Any]:
     return {"image": image.name, "build": build}
 
 
-def _in_memory() -> dict[str, Any]:
-    options = {"type": "tmpfs", "device": "tmpfs", "o": _ORDERS_OPTIONS}
+def in_memory() -> dict[str, Any]:
+    """A small volume that no disk has."""
+    options = {"type": "tmpfs", "device": "tmpfs", "o": _IN_MEMORY_OPTIONS}
     return {"driver": "local", "driver_opts": options}
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text as it stands: compose would take a dollar for a variable."""
     block: str = LiteralScalarString(text.replace("$", "$$"))
     return block

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from orchestrator.cli.engine import ALLOW_REMOTE
-from orchestrator.cli.kv import describing_service, put_up
+from orchestrator.cli.kv import describing_service, placing_service, put_up
 from orchestrator.cli.run import describing
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ CLUSTER = click.option("--cluster", metavar="ID", help="Which one, if there are 
     "-n", "n", type=click.IntRange(2, 100), default=4, show_default=True, help="How many generals."
 )
 @ALLOW_REMOTE
+@placing_service
 @describing_service
 def up(n: int, allow_remote: bool, service: str | None, **described: Any) -> None:
     """Put up a cluster of containers that last: `order` has them play, `down` removes them.

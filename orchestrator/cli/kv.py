@@ -29,17 +29,23 @@ _style = click.option(
 
 
 def describing_service(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `byzantine up` that describe a service and its replicas."""
+    """The options that describe a service and its replicas."""
     for option in reversed(_SERVICE_OPTIONS):
         command = option(command)
     return command
 
 
+def placing_service(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where a service's replicas live."""
+    return _folder(_backend(command))
+
+
+_backend = click.option(
+    "--backend", type=click.Choice(("processes", "containers")),
+    help="Where the replicas live.  [default: processes]",
+)  # fmt: skip
 _SERVICE_OPTIONS = (
     click.option("--service", help="Replicas of a service: kv, or your own module:Class."),
-    _folder,
-    click.option("--backend", type=click.Choice(("processes", "containers")),
-                 help="Where the replicas live.  [default: processes]"),
     click.option("--clients", default=16, show_default=True, type=click.IntRange(1, 10_000),
                  help="How many clients get a key."),
     click.option("--auth", type=click.Choice(("macs", "signatures")), default="macs",
@@ -62,7 +68,7 @@ def put_up(n: int, service: str, folder: Path, backend: str | None, clients: int
     """Has the replicas of a service run, and leaves them running: `byzantine kv` uses them. Those
     of a cluster that is there already know again what they wrote down."""
     from node import cluster
-    from orchestrator.replication.homes import backend_of, home_on
+    from orchestrator.replication.homes import CAMP_FILE, backend_of, home_of, home_on
 
     folder = folder.absolute()
     with _cluster_errors():
@@ -70,19 +76,35 @@ def put_up(n: int, service: str, folder: Path, backend: str | None, clients: int
             configuration = cluster.read(folder).configuration
             if backend not in (None, backend_of(folder)):
                 raise click.UsageError(f"{folder} has its replicas in {backend_of(folder)}")
+            home = home_of(folder)
             backend = backend_of(folder)
         else:
-            configuration = _configuration(n, switches)
-        casting = _casting(traitors, configuration.n)
-        home = home_on(backend or "processes")
+            configuration = configured(n, switches)
+            home = home_on(backend or "processes")
+        casting = cast_replicas(traitors, configuration.n)
         described = home.put_up(folder, configuration, service, clients, casting)
-    where = f"{backend or 'processes'}, {folder}"
-    click.echo(f"{described.configuration.n} replicas of {described.service} are up in {where}")
+    click.echo(
+        f"{described.configuration.n} replicas of {described.service} are up in "
+        f"{backend or 'processes'}, {folder}"
+    )
+    if backend == "containers":
+        id = (folder / CAMP_FILE).read_text("ascii").strip()
+        click.echo(f"`byzantine down {id}` removes them, and what they have written down")
 
 
 @click.group(short_help="Use a replicated key-value store.")
-def kv() -> None:
+@click.option(
+    "--desks",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where replicas that compose has put up wait for their cluster.",
+)
+def kv(desks: Path | None) -> None:
     """The replicated key-value store: f + 1 replicas must agree on every answer."""
+    if desks is not None:
+        from orchestrator.replication.desks import found_at
+
+        with _cluster_errors():
+            found_at(desks, FOLDER)
 
 
 @kv.command()
@@ -379,7 +401,7 @@ def _counter(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def _casting(traitors: tuple[str, ...], n: int) -> dict[int, str]:
+def cast_replicas(traitors: tuple[str, ...], n: int) -> dict[int, str]:
     from node.traitors.replicas import REPLICA_STRATEGIES
 
     casting = {}
@@ -393,7 +415,7 @@ def _casting(traitors: tuple[str, ...], n: int) -> dict[int, str]:
     return casting
 
 
-def _configuration(n: int, switches: dict[str, Any]) -> Any:
+def configured(n: int, switches: dict[str, Any]) -> Any:
     from node.protocols.pbft.configuration import Authentication, Configuration
 
     try:

@@ -11,9 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from node.cluster import Cluster
+from node.cluster import Cluster, ClusterError
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.messages import ReplicaId
+from orchestrator.replication import founding
 
 #: Where this is in a cluster's folder, its replicas live in containers: the id of their camp.
 CAMP_FILE: Final = "camp"
@@ -60,8 +61,14 @@ class Home(Protocol):
 
 
 def home_of(folder: Path) -> Home:
-    """Where the replicas of a folder's cluster live, if there is one."""
-    return home_on(backend_of(folder))
+    """Where the replicas of a folder's cluster live, if there is one. ClusterError: elsewhere."""
+    backend = backend_of(folder)
+    if backend == "processes" and founding.is_founded(folder) and not any(folder.glob("replica-*")):
+        raise ClusterError(
+            f"the replicas of {folder} were put up by somebody else: "
+            "docker compose ps, logs, kill and start are for them"
+        )
+    return home_on(backend)
 
 
 def backend_of(folder: Path) -> str:

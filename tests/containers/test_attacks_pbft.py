@@ -164,7 +164,7 @@ def test_pb3_a_vote_said_three_times_counts_once(folder: Path) -> None:
     encampment.kill(folder, 2)
     with Client(folder) as client:
         asked = client.submit(kv.encode(kv.Put("a", b"1")))
-        await_told(folder, 3, lambda now: now["sent"].get("Prepare", 0) >= 3)
+        await_told(folder, 3, lambda now: now["sent"].get("Prepare", 0) >= 9)
         assert await_told(folder, 0, lambda now: now["sent"].get("PrePrepare"))["executed"] == 0
         assert not asked.done()
         up(folder)

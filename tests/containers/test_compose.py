@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from orchestrator.backends.containers import Containers
 from orchestrator.casting import cast
 from orchestrator.cli import scenarios
 from orchestrator.engine import Engine
+from tests.containers import replicas
 
-SHIPPED = sorted(Path(__file__).parents[2].joinpath("compose").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "compose"
+KV = FOLDER / "kv.yaml"
+SHIPPED = sorted(set(FOLDER.glob("*.yaml")) - {KV})
 DEADLINE_S = 90.0
 #: What a general's container is given and denied, in the engine's own words.
 GIVEN = (
@@ -64,8 +68,10 @@ def written(tmp_path: Path, scenario: str, *options: str) -> Path:
     return file
 
 
-def up(compose: Compose, file: Path) -> subprocess.CompletedProcess[str]:
-    return compose(file, "up", "--no-build", "--exit-code-from", "orchestrator")
+def up(
+    compose: Compose, file: Path, last: str = "orchestrator"
+) -> subprocess.CompletedProcess[str]:
+    return compose(file, "up", "--no-build", "--exit-code-from", last)
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
@@ -135,6 +141,64 @@ def test_a_token_shows_neither_in_the_file_nor_in_the_container(
     assert "prw------- 65532 0" in shown, "a pipe, which holds nothing"
     assert "BYZANTINE_BIND_HOST" in shown, "the look itself is not blind"
     assert not re.search("[0-9a-f]{64}", shown)
+
+
+def kv(compose: Compose, *words: str, options: tuple[str, ...] = (), code: int = 0) -> str:
+    """What a client of the shipped store prints."""
+    done = compose(KV, "run", "--rm", "--no-TTY", *options, "client", *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_shipped_store_is_exercised_by_compose_alone_and_keeps_what_was_put(
+    compose: Compose,
+) -> None:
+    done = up(compose, KV, "client")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pass: every promise held" in done.stdout
+    kv(compose, "put", "name", "Lamport")
+    assert compose(KV, "kill", "replica-0").returncode == 0
+    as_it_is = ("--no-deps",)
+    assert kv(compose, "get", "name", options=as_it_is) == "Lamport\n"
+    kv(compose, "cas", "name", "Lamport", "Pease", options=as_it_is)
+    assert compose(KV, "start", "replica-0").returncode == 0
+    assert compose(KV, "kill", "replica-3").returncode == 0
+    # Who came back is one of the three who must answer.
+    assert kv(compose, "scan", options=as_it_is) == "'name' 'Pease'\n"
+    assert compose(KV, "down", "--timeout", "1").returncode == 0
+    assert kv(compose, "get", "name") == "Pease\n"
+    kv(compose, "status", code=4)
+
+
+def test_clients_who_come_first_together_find_one_cluster(compose: Compose) -> None:
+    assert compose(KV, "up", "--detach", *(f"replica-{r}" for r in range(4))).returncode == 0
+    with ThreadPoolExecutor(3) as hands:
+        keys = ("a", "b", "c")
+        list(hands.map(lambda key: kv(compose, "put", key, "x"), keys))
+    assert kv(compose, "scan") == "".join(f"'{key}' 'x'\n" for key in keys)
+
+
+def test_a_traitor_of_compose_changes_no_answer(compose: Compose, tmp_path: Path) -> None:
+    file = tmp_path / "kv.yaml"
+    words = ["compose", "--service", "kv", "--traitor", "0=equivocator", "--out", str(file)]
+    assert CliRunner().invoke(byzantine, words).exit_code == 0
+    done = up(compose, file, "client")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_replicas_of_compose_are_quartered_as_those_of_a_camp(
+    built: Engine, compose: Compose, folder: Path
+) -> None:
+    assert compose(KV, "up", "--detach", "replica-0").returncode == 0
+    (composed,) = compose(KV, "ps", "--quiet", "replica-0").stdout.split()
+    replicas.up(folder)
+    put_up = replicas.container_of(built, folder)[0]
+    ours, theirs = (built.client.api.inspect_container(id) for id in (put_up, composed))
+    assert _given(ours) == _given(theirs)
+    assert sorted(_networks(ours)) == sorted(_networks(theirs)) == ["command", "field"]
+    (container,) = [one for one in built.client.containers.list() if one.id == composed]
+    shown = container.exec_run(["sh", "-c", "stat -c '%A %u %n' /var/lib/byzantine/*"])
+    assert b"-rw------- 65532 /var/lib/byzantine/key" in shown.output
 
 
 def _given(inspected: dict[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,18 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from node.protocols.pbft.configuration import Configuration
 from orchestrator import quarters
 from orchestrator.__main__ import byzantine
 from orchestrator.cli import scenarios
 from orchestrator.compose import Uncomposable, compose_file
+from orchestrator.replication import composing
+from orchestrator.replication.desks import Plan
 from orchestrator.scenario import Scenario, from_fields, load
 
-SHIPPED = sorted(Path(__file__).parents[2].joinpath("compose").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "compose"
+KV = FOLDER / "kv.yaml"
+SHIPPED = sorted(set(FOLDER.glob("*.yaml")) - {KV})
 
 SULK = """
 from node.traitors import Power, Strategy
@@ -109,3 +114,77 @@ def test_a_scenario_that_does_not_exist_is_refused() -> None:
     done = CliRunner().invoke(byzantine, ["compose", "oral-nobody"])
     assert done.exit_code == 2
     assert "no shipped scenario of that name" in done.output
+
+
+# Replicas of the key-value store.
+
+
+def kv(n: int = 4, casting: dict[int, str] | None = None, **switches: Any) -> dict[str, Any]:
+    plan = Plan(16, Configuration(n=n, **switches))
+    return read(composing.compose_file(plan, casting or {}, "a.yaml", None))
+
+
+def test_the_shipped_store_is_what_the_command_writes() -> None:
+    """After a change: byzantine compose --service kv --out compose/kv.yaml."""
+    plan = Plan(16, Configuration(n=4))
+    assert KV.read_text("utf-8") == composing.compose_file(plan, {}, "compose/kv.yaml", "..")
+
+
+def test_the_command_writes_what_its_options_say() -> None:
+    words = ["--service", "kv", "-n", "7", "--auth", "signatures", "--traitor", "3=liar"]
+    done = CliRunner().invoke(byzantine, ["compose", *words, "--no-build"])
+    assert done.exit_code == 0, done.output
+    assert read(done.output) == kv(7, {3: "liar"}, authentication="signatures")
+    assert "--traitor 3=liar" in done.output
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_nobody_but_a_replica_has_its_volume(n: int) -> None:
+    document = kv(n)
+    services = document["services"]
+    for replica in range(n):
+        named = f"replica-{replica}"
+        users = [one for one in services if named in volumes(services[one])]
+        assert users == [named]
+        desk = [one for one in services if f"desk-{replica}" in volumes(services[one])]
+        assert desk == [named, "client"]
+    assert set(document["volumes"]) == {v for one in services.values() for v in volumes(one)}
+
+
+def test_replicas_are_given_what_a_camp_gives_and_publish_nothing() -> None:
+    document = kv()
+    assert document["networks"] == {"field": {"internal": True}, "command": {"internal": True}}
+    assert document["services"]["client"]["networks"] == ["command"]
+    for replica in range(4):
+        one = document["services"][f"replica-{replica}"]
+        assert one["mem_limit"] == one["memswap_limit"] == quarters.REPLICA_MEMORY_BYTES
+        assert (one["read_only"], one["user"]) == (True, quarters.USER)
+        assert not {"ports", "cap_add", "privileged", "env_file", "secrets"} & one.keys()
+
+
+def test_a_traitor_is_told_his_strategy_and_nobody_else_is() -> None:
+    commands = [kv(4, {2: "liar"})["services"][f"replica-{r}"]["command"] for r in range(4)]
+    assert [command[-1] for command in commands] == ["/run/desk", "/run/desk", "liar", "/run/desk"]
+
+
+def test_the_plan_says_what_is_not_usual() -> None:
+    content = kv(timeout_s=2.5, is_durable=False)["configs"]["plan"]["content"]
+    wanted = {"n": 4, "is_durable": False, "timeout_s": 2.5}
+    assert read(content) == {"clients": 16, "configuration": wanted}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "a SCENARIO is wanted, or --service kv"),
+        (["a", "--service", "kv"], "a SCENARIO is wanted, or --service kv"),
+        (["--service", "mine:Counter"], "the images hold kv alone"),
+        (["--service", "kv", "-n", "3"], "three replicas survive none"),
+        (["--service", "kv", "--traitor", "4=liar"], "R is a replica, 0 .. 3"),
+        (["--service", "kv", "--set", "n=7"], "--set changes a field of a SCENARIO"),
+    ],
+)
+def test_what_cannot_be_composed_is_refused(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(byzantine, ["compose", *words])
+    assert done.exit_code == 2
+    assert told in done.output
