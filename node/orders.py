@@ -28,6 +28,9 @@ RETREAT = "retreat"
 #: An enumerated domain has at most so many values: a code is one byte.
 DOMAIN_VALUES_MAX = 256
 
+#: By how many bits of a byte are to spare: the bytes in which none of these is set.
+_UNPADDED = [bytes(range(0, 256, 1 << spare)) for spare in range(8)]
+
 
 class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
     """A domain of named orders. `default` is one of `values`; no two values are equal."""
@@ -94,10 +97,12 @@ class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
         raw = np.frombuffer(data, dtype=np.uint8).reshape(rows, self.packed_bytes(count))
         return np.unpackbits(raw, axis=1, count=count) if self.is_binary else raw
 
-    def is_padded(self, data: bytes, count: int) -> bool:
-        """Whether bits beyond the last code are set: one array has one encoding."""
+    def are_padded(self, data: bytes, count: int) -> bool:
+        """Of packed arrays of `count` codes, one after the other: whether in any of them bits are
+        set beyond the last code. One array has one encoding."""
         spare = -count % 8 if self.is_binary else 0
-        return bool(spare and data and data[-1] & ((1 << spare) - 1))
+        size = self.packed_bytes(count)
+        return bool(spare and data[size - 1 :: size].translate(None, _UNPADDED[spare]))
 
     def token(self, value: Value) -> bytes:
         """The one spelling of a value under a signature: its JSON text."""
@@ -168,7 +173,7 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
     def unpack_rows(self, data: bytes, rows: int, count: int) -> Codes:
         return np.frombuffer(data, dtype=self.dtype).reshape(rows, count)
 
-    def is_padded(self, data: bytes, count: int) -> bool:
+    def are_padded(self, data: bytes, count: int) -> bool:
         return False
 
     def token(self, value: Value) -> bytes:

@@ -77,7 +77,7 @@ def majorities(own: Codes, votes: Codes, domain: Domain) -> Codes:
         ones = np.add.reduce(votes, axis=0, dtype=np.uint8 if voters < 256 else np.uint32) + own
         # A tie goes to the default, which is code 0 or 1.
         needed = (voters + 1) // 2 if domain.code(domain.default) else voters // 2 + 1
-        reached: Codes = (ones >= needed).astype(np.uint8)
+        reached: Codes = (ones >= needed).view(np.uint8)
         return reached
     candidate = _majority_candidates(own, votes)
     support = (votes == candidate).sum(axis=0) + (own == candidate)

@@ -8,6 +8,7 @@ a record leaves after the write of it has returned.
 from __future__ import annotations
 
 import gc
+import heapq
 import json
 import math
 import os
@@ -26,9 +27,10 @@ from zmq.utils import z85
 from node import cluster
 from node.client_links import Door
 from node.cluster import Cluster, ClusterError, Identity
-from node.control import Enlisted, Roster
+from node.control import Enlisted, Roster, Suffer
 from node.durable import Store, StoreError
 from node.effects import Reason
+from node.link_faults import LinkFaults, Passage
 from node.links import Field, KeyPair, TransportError
 from node.protocols.pbft import wire
 from node.protocols.pbft.effects import (
@@ -39,6 +41,7 @@ from node.protocols.pbft.effects import (
     Restored,
     SetTimer,
 )
+from node.protocols.pbft.messages import ReplicaId
 from node.replica import Deliver, Note, ReplicaNode, Tell, Write
 from node.traitors.replicas import REPLICA_STRATEGIES, ReplicaSeat
 
@@ -48,6 +51,8 @@ POLL_S_MAX: Final = 3600.0
 GC_ALLOCATIONS: Final = 100_000
 #: Where a replica writes what it did, for whoever watches: one JSON line a view, a state fetched.
 STATUS_FILE: Final = "status.json"
+#: What befalls the links that lead out of a replica; SIGHUP says that it is another now.
+LINKS_FILE: Final = "links.json"
 #: The status is written so often at most, in seconds.
 STATUS_S: Final = 0.5
 
@@ -80,6 +85,7 @@ def play(
         _tell("failed", reason=str(error))
         return STATUS_NOWHERE
     try:
+        signal.signal(signal.SIGHUP, lambda number, frame: runtime.look_at_links())
         when_up()
         runtime.run(ended)
     except (StoreError, TransportError) as error:
@@ -128,6 +134,12 @@ class Runtime:
         self._door = Door(_place(member.client_endpoint), identity.exchange_secret, clients)
         self._timers: dict[str, float] = {}
         self._status_s = 0.0
+        self._links = LinkFaults(self._me, seed=0)
+        #: Packets that a fault of their link delays: when they leave, in order.
+        self._delayed: list[tuple[float, int, Passage]] = []
+        self._passed = 0
+        self._are_links_old = True
+        self._suffers = 0
         self._poll = select.poll()
         self._busy: set[int] = set()
         self._handlers: dict[int, Callable[[], bool]] = {}
@@ -154,6 +166,10 @@ class Runtime:
             self._end_turn()
         _tell("ended", replica=self._me)
 
+    def look_at_links(self) -> None:
+        """Something else befalls the links: soon this replica sees what."""
+        self._are_links_old = True
+
     def close(self) -> None:
         self._door.close()
         self._field.close()
@@ -172,6 +188,8 @@ class Runtime:
         if self._busy:
             return 0
         next_s = min(self._timers.values(), default=math.inf)
+        if self._delayed:
+            next_s = min(next_s, self._delayed[0][0])
         wait_s = min(next_s - time.monotonic(), POLL_S_MAX)
         return max(0, math.ceil(wait_s * 1000))
 
@@ -196,6 +214,11 @@ class Runtime:
 
     def _keep_time(self) -> None:
         now_s = time.monotonic()
+        if self._are_links_old:
+            self._read_links()
+        while self._delayed and self._delayed[0][0] <= now_s:
+            _, _, passage = heapq.heappop(self._delayed)
+            self._field.deliver((passage.to,), passage.data)
         for name in [name for name, at_s in self._timers.items() if at_s <= now_s]:
             del self._timers[name]
             self._node.wake(name, self._at_s(now_s))
@@ -208,7 +231,7 @@ class Runtime:
             for action in self._node.end_turn(self._at_s(now_s)):
                 match action:
                     case Deliver(to, data):
-                        self._field.deliver(to, data)
+                        self._deliver(to, data)
                     case Tell(client, data):
                         self._door.tell(client, data)
                         # A send may take in what the descriptor would have told of.
@@ -229,6 +252,34 @@ class Runtime:
             written = None
         if time.monotonic() >= self._status_s:
             self._write_status()
+
+    def _deliver(self, to: tuple[ReplicaId, ...], data: bytes) -> None:
+        if self._links.are_idle:
+            return self._field.deliver(to, data)
+        for receiver in to:
+            passages, _ = self._links.send(receiver, 0, "", data)
+            self._pass(passages)
+        return None
+
+    def _pass(self, passages: list[Passage]) -> None:
+        for passage in passages:
+            if passage.delay_s == 0.0:
+                self._field.deliver((passage.to,), passage.data)
+            else:
+                self._passed += 1
+                at_s = time.monotonic() + passage.delay_s
+                heapq.heappush(self._delayed, (at_s, self._passed, passage))
+
+    def _read_links(self) -> None:
+        """What befalls the links is in a file, so that who is started again bears it too."""
+        self._are_links_old = False
+        try:
+            order = msgspec.json.decode((self._folder / LINKS_FILE).read_bytes(), type=Suffer)
+        except FileNotFoundError:
+            return
+        self._pass(self._links.impose(order.rules))
+        self._suffers = order.number
+        self._status_s = 0.0
 
     def _note(self, note: Note) -> None:
         match note:
@@ -258,6 +309,7 @@ class Runtime:
             "is_active": machine.is_active,
             "executed": machine.executed,
             "stable": machine.stable,
+            "suffers": self._suffers,
             "sent": dict(self._node.sent),
             "refusals": refusals,
         }

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from node.control import Role
 from node.effects import Milestone
 from node.link_faults import LinkRule
 from node.orders import GeneralId, others
-from orchestrator.backends import Backend, BackendError, FaultError
-from orchestrator.casting import Cast
+from orchestrator.backends import BackendError, FaultError
 from orchestrator.faults import (
     Cut,
     Disconnect,
@@ -29,13 +28,24 @@ from orchestrator.faults import (
     Skew,
     links_of,
 )
-from orchestrator.scenario import Scenario
 from orchestrator.scenario.timetable import Moment, Step, described
 
 _What = TypeVar("_What")
 
 #: What `heal: all` leaves: those have words of their own.
 _OWN_CURE = (Kill, Recast)
+
+
+class Stricken(Protocol):
+    """What befalls somebody is carried out here: see `Backend`, which has the same words."""
+
+    def elapsed_s(self) -> float: ...
+
+    def why_not(self, fault: Fault) -> str | None: ...
+
+    def inflict(self, fault: Fault) -> None: ...
+
+    def heal(self, fault: Fault) -> None: ...
 
 
 @dataclass
@@ -72,16 +82,17 @@ class Planned:
 
 @dataclass
 class Chaos:
-    """The course of one run, as its scenario has it."""
+    """The course of one run among n, as its timetable has it. `roles`: who plays what at first."""
 
-    scenario: Scenario
-    cast: Cast
-    backend: Backend
+    steps: tuple[Step, ...]
+    n: int
+    backend: Stricken
+    roles: Mapping[GeneralId, Role | None] = field(default_factory=dict)
     incidents: list[Incident] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._steps = self.scenario.chaos
-        self._roles = {part.general: part.role for part in self.cast.parts}
+        self._steps = self.steps
+        self._roles = dict(self.roles)
         self._lasting: list[tuple[int, Fault]] = []
         self._inflicted: list[tuple[int, Fault]] = []
         self.incidents = [Incident(described(step)) for step in self._steps]
@@ -97,6 +108,11 @@ class Chaos:
                 reason = self.backend.why_not(fault)
                 if reason is not None:
                     raise BackendError(f"chaos.{number}: {step.verb}: {reason}")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every moment has come."""
+        return not self._planned
 
     # What a backend tells.
 
@@ -134,7 +150,7 @@ class Chaos:
 
     def toll(self) -> Toll:
         """Whom all that was inflicted hit."""
-        n = self.cast.n
+        n = self.n
         ended: dict[GeneralId, str] = {}
         struck: set[GeneralId] = set()
         links: set[Link] = set()
@@ -219,7 +235,7 @@ class Chaos:
 
     def _faults(self, number: int, step: Step) -> Iterator[Fault]:
         """What a step comes down to."""
-        n = self.cast.n
+        n = self.n
         if step.partition is not None:
             side = {g: index for index, group in enumerate(step.partition) for g in group}
             yield Cut(frozenset((a, b) for a in side for b in side if side[a] != side[b]))

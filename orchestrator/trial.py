@@ -39,7 +39,8 @@ def play(
     Unplayable: its frames would be too large. BackendError: the generals could not be brought up.
     """
     parts = cast(scenario)
-    chaos = Chaos(scenario, parts, backend)
+    roles = {part.general: part.role for part in parts.parts}
+    chaos = Chaos(scenario.chaos, parts.n, backend, roles)
     chaos.refuse_impossible()
     place = RunDir.create(out, scenario.name, scenario.seed) if out is not None else None
     if place is not None:

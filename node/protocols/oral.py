@@ -109,16 +109,23 @@ class OralMessages:
         And the refusals of those who did not.
         """
         domain = self._domain
-        faults = {
-            speaker: reason
-            for speaker, body in heard.items()
-            if (reason := oral_fault(body, count, domain)) is not None
-        }
-        said = {who: body.values for who, body in heard.items() if isinstance(body, Oral)}
-        if faults or len(said) < len(speakers):
+        size = domain.packed_bytes(count)
+        faults: dict[GeneralId, Reason] = {}
+        said = [body.values for who in speakers if isinstance(body := heard.get(who), Oral)]
+        joined = b"".join(said)
+        # Each is looked at by itself only where they are not all as they should be.
+        is_whole = len(heard) == len(said) == len(speakers) and {size} == set(map(len, said))
+        if not is_whole or domain.are_padded(joined, count):
+            faults = {
+                speaker: reason
+                for speaker, body in heard.items()
+                if (reason := oral_fault(body, count, domain)) is not None
+            }
             nothing = domain.pack(np.full(count, self._default, dtype=domain.dtype))
-            said = dict.fromkeys(speakers, nothing) | said | dict.fromkeys(faults, nothing)
-        codes = domain.unpack_rows(b"".join(map(said.__getitem__, speakers)), len(speakers), count)
+            told = {who: body.values for who, body in heard.items() if isinstance(body, Oral)}
+            told = dict.fromkeys(speakers, nothing) | told | dict.fromkeys(faults, nothing)
+            joined = b"".join([told[who] for who in speakers])
+        codes = domain.unpack_rows(joined, len(speakers), count)
         if not domain.are_codes(codes):
             codes = codes.copy()
             for speaker, row in zip(speakers, codes, strict=True):
@@ -141,8 +148,8 @@ class OralMessages:
 
     def _om_3_majority(self) -> Decide:
         resolved = self.resolved()
-        votes = (*self.levels[0], *resolved[1])
-        counted = tally(self._domain.value(code) for code in votes)
+        votes = self.levels[0].tolist() + resolved[1].tolist()
+        counted = tally(map(self._domain.value, votes))
         return Decide(value=self._domain.value(resolved[0][0]), tally=counted, rule="OM-3")
 
     def resolved(self) -> list[Codes]:
@@ -167,7 +174,7 @@ def oral_fault(body: Content, count: int, domain: Domain) -> Reason | None:
     """Why a body cannot be `count` packed values, which are not yet looked at, if it cannot."""
     if not isinstance(body, Oral) or len(body.values) != domain.packed_bytes(count):
         return Reason.BAD_SHAPE
-    return Reason.NONCANONICAL if domain.is_padded(body.values, count) else None
+    return Reason.NONCANONICAL if domain.are_padded(body.values, count) else None
 
 
 def values_in_frame(n: int, round: int) -> int:

@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from orchestrator.client import Client
     from orchestrator.replication.homes import Standing
+    from orchestrator.replication.ordeal import Ordeal
 
 #: Where a cluster lives if nothing else is said.
 FOLDER = Path("clusters/kv")
@@ -282,6 +283,57 @@ def exercise(folder: Path, clients: int, operations: int, seed: int, patience_s:
     if done.is_passed:
         return 0
     return 1 if any(promise.state is State.BROKEN for promise in done.promises) else 3
+
+
+@kv.command()
+@click.argument("story", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where run directories go.",
+)
+@_style
+def play(story: Path, out: Path, style: str) -> int:
+    """Play a service's scenario: replicas among processes, clients, a timetable of misfortunes.
+
+    Exit code 0 if the outcome is the one expected (pass), 1 if not, 3 if nobody can tell.
+    """
+    from orchestrator.backends import BackendError
+    from orchestrator.replication import ordeal
+    from orchestrator.replication import story as stories
+    from orchestrator.scenario import Outcome, ScenarioError
+
+    try:
+        told, written = stories.load(story)
+    except ScenarioError as fault:
+        click.echo(str(fault), err=True)
+        return 2
+    with _cluster_errors():
+        try:
+            came = ordeal.play(told, written, out)
+        except BackendError as fault:
+            _fail(fault)
+    if style == "json":
+        click.echo(json.dumps(ordeal.fields(came), indent=2))
+    else:
+        for line in _told_ordeal(came):
+            click.echo(line)
+    if came.is_as_expected:
+        return 0
+    return 1 if told.expect or came.outcome is Outcome.VIOLATION else 3
+
+
+def _told_ordeal(came: Ordeal) -> Iterator[str]:
+    yield f"{came.story.name}: {came.outcome}, {came.path}"
+    for promise in came.promises:
+        yield f"  {promise.name:<12}  {promise.state:<7}  {promise.because}"
+    for replica, why in sorted(came.faulty.items()):
+        yield f"  replica {replica} {why}"
+    for one in came.incidents:
+        when = "" if one.at_s is None else f" at {one.at_s:.2f} s"
+        yield f"  {one.text}: {one.failed or 'done' + when}"
 
 
 @kv.command()

@@ -17,13 +17,15 @@ _SHIPPED = (
     Path(__file__).parents[2] / "scenarios",
     Path(__file__).parents[1] / "shipped",
 )
+#: Stories of a service: `byzantine kv play` plays those.
+_SERVICE = "service"
 
 
 def shipped() -> Iterator[tuple[str, Path]]:
     """Name and file of every shipped scenario, by name."""
     for folder in _SHIPPED:
         if folder.is_dir():
-            found = sorted(folder.rglob("*.yaml"))
+            found = sorted(p for p in folder.rglob("*.yaml") if p.parent.name != _SERVICE)
             yield from ((str(path.relative_to(folder).with_suffix("")), path) for path in found)
             return
 

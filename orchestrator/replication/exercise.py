@@ -9,6 +9,7 @@ import random
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,17 @@ class Exercise:
 
 
 def exercise(
-    folder: Path, *, clients: int, operations: int, seed: int, patience_s: float
+    folder: Path,
+    *,
+    clients: int,
+    operations: int,
+    seed: int,
+    patience_s: float,
+    pause_s: float = 0.0,
+    is_over: Callable[[], bool] = lambda: True,
 ) -> Exercise:
-    """So many operations of each of so many clients. ClusterError where they have no keys."""
+    """So many operations of each of so many clients, and more until it is over, `pause_s` between
+    one and the next. ClusterError where they have no keys."""
     began_s = time.monotonic()
     prefix = f"exercise/{secrets.token_hex(4)}/"
     together = threading.Barrier(clients)
@@ -50,10 +59,12 @@ def exercise(
     def use(client: Client, number: int) -> list[Call]:
         chance = random.Random(f"{seed}/{number}")
         together.wait()
-        return [
-            _call(client, _prefixed(draw_operation(chance, number + clients * step), prefix))
-            for step in range(operations)
-        ]
+        calls: list[Call] = []
+        while len(calls) < operations or not is_over():
+            operation = draw_operation(chance, number + clients * len(calls))
+            calls.append(_call(client, _prefixed(operation, prefix)))
+            time.sleep(pause_s)
+        return calls
 
     opened = [Client(folder, patience_s=patience_s) for _ in range(clients)]
     try:

@@ -177,7 +177,7 @@ def read(root: Node, problems: Problems) -> tuple[Node, dict[str, Any]]:
     try:
         return root, dict(_reader.validate_python(data))
     except ValidationError as error:
-        _tell(error, root, problems)
+        tell(error, root, problems)
         return root, _read_the_rest(data, error)
 
 
@@ -236,7 +236,8 @@ def _keyed(key: Any, node: Node, problems: Problems) -> Node:
     return replace(node, content={"general": Node(key, place, place), **kept})
 
 
-def _tell(error: ValidationError, root: Node, problems: Problems) -> None:
+def tell(error: ValidationError, root: Node, problems: Problems) -> None:
+    """Everything that is wrong, each at its place."""
     for one in error.errors(include_url=False)[: PROBLEMS_MAX + 1]:
         path = tuple(one["loc"])
         if one["type"] in ("extra_forbidden", "invalid_key"):
