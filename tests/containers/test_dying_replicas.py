@@ -18,25 +18,21 @@ from docker.types import EndpointConfig
 
 from node.protocols.pbft import key_value as kv
 from node.protocols.pbft.effects import Learnt, Prepared, Record, ViewEntered
-from orchestrator import camp, images, quarters
+from orchestrator import camp, images, misfortunes, quarters
 from orchestrator.client import Client
 from orchestrator.engine import Engine
 from orchestrator.replication import encampment
 from orchestrator.replication.exercise import exercise
+from orchestrator.replication.homes import CAMP_FILE
 from tests.containers.replicas import await_told, told, up, views
+from tests.containers.test_attacks_pbft import FalseClient, closing_all
 
 N = 4
-INTERVAL = 2
 #: Runs by itself: the image has no tests in it.
 DYING = Path(__file__).parents[1] / "live" / "dying_replica.py"
 #: Seconds between two operations.
 PACE_S = 0.15
-STEPS = [
-    (kind.__name__, office)
-    for kind in get_args(Record)
-    for office in ("primary", "backup")
-    if (kind, office) != (Learnt, "backup")
-]
+KINDS = [kind.__name__ for kind in get_args(Record) if kind is not Learnt]
 
 Start = Callable[..., Container]
 
@@ -45,9 +41,7 @@ def dying(
     engine: Engine, start: Start, folder: Path, victim: int, step: str, moment: str
 ) -> Container:
     """A container in the place of a replica's, which will not survive the step; it is up."""
-    id = (folder / "camp").read_text().strip()
-    (found,) = [one for one in camp.find(engine) if one.id == id]
-    pitched = found.pitched(engine)
+    pitched = pitched_of(engine, folder)
     version = engine.client.api.api_version
     container = start(
         images.GENERAL.name,
@@ -63,6 +57,12 @@ def dying(
     )
     await_so(lambda: b'"started"' in container.logs())
     return container
+
+
+def pitched_of(engine: Engine, folder: Path) -> camp.Camp:
+    id = (folder / CAMP_FILE).read_text().strip()
+    (found,) = [one for one in camp.find(engine) if one.id == id]
+    return found.pitched(engine)
 
 
 def executed(folder: Path, replica: int) -> int:
@@ -87,54 +87,84 @@ def await_so(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("kind", "office"), STEPS)
-def test_who_dies_at_a_step_comes_back_with_what_it_promised(
-    built: Engine, folder: Path, start: Start, kind: str, office: str, moment: str
+class Writer:
+    """A client that puts one key after the other, slowly enough for who comes late."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._count = 0
+        self._asked: Future[bytes] | None = None
+
+    def put(self) -> None:
+        if self._asked is None or self._asked.done():
+            self._count += 1
+            self._asked = self._client.submit(kv.encode(kv.Put(f"{self._count:04}", b"x")))
+        time.sleep(PACE_S)
+
+    def settle(self) -> None:
+        """What was asked for last is done, and nothing of all is missing."""
+        assert self._asked is not None
+        assert kv.outcome(self._asked.result(20)) == kv.Done(True)
+        keys = [key for key, _ in self._client.scan("0")]
+        assert keys == [f"{number:04}" for number in range(1, self._count + 1)]
+
+
+def put_until_it_dies_and_comes_back(
+    folder: Path, writer: Writer, victim: int, container: Container
 ) -> None:
-    """A primary enters no view: its successor does. Who was deposed while it was dead learns what
-    the next view has committed meanwhile."""
-    up(folder, interval=INTERVAL, window=2 * INTERVAL, timeout_s=1.0)
-    is_moving, is_learning = kind == ViewEntered.__name__, kind == Learnt.__name__
-    victim = is_moving + 2 * (office == "backup")
-    count = 0
-    with Client(folder) as client:
-
-        def put() -> Future[bytes]:
-            nonlocal count
-            count += 1
-            return client.submit(kv.encode(kv.Put(f"{count:04}", b"x")))
-
-        encampment.kill(folder, victim)
-        is_missed = not is_learning
-        while not is_missed:
-            # What it has yet to learn lies behind the last checkpoint, and nothing comes after.
-            put().result(20)
-            is_missed = executed(folder, (victim + 1) % N) % INTERVAL > 0
-        container = dying(built, start, folder, victim, kind, moment)
-        if is_moving:
-            encampment.kill(folder, 0)
-        asked = None if is_learning else put()
-        deadline_s = time.monotonic() + 20.0
-        while not has_died(container):
-            assert time.monotonic() < deadline_s, "the step was never reached"
-            # Slowly enough for who comes late: the window is short.
-            time.sleep(PACE_S)
-            if asked and asked.done():
-                asked = put()
-        up(folder)
-        assert asked is None or kv.outcome(asked.result(20)) == kv.Done(True)
-        # One of the others goes: who came back is needed for every answer from now on.
-        encampment.kill(folder, (victim + 1) % N)
-        assert kv.outcome(put().result(20)) == kv.Done(True)
-        assert [key for key, _ in client.scan()] == [
-            f"{number:04}" for number in range(1, count + 1)
-        ]
+    deadline_s = time.monotonic() + 20.0
+    while not has_died(container):
+        assert time.monotonic() < deadline_s, "the step was never reached"
+        writer.put()
+    up(folder)
+    writer.settle()
+    # One of the others goes: who came back is needed for every answer from now on.
+    encampment.kill(folder, (victim + 1) % N)
+    writer.put()
+    writer.settle()
     up(folder)
     assert exercise(folder, clients=2, operations=4, seed=1, patience_s=20.0).is_passed
     # Nobody has heard it say two things at one number.
     for one in told(folder):
         assert f"{victim}/conflicting" not in one["refusals"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("office", ["primary", "backup"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_dies_at_a_step_comes_back_with_what_it_promised(
+    built: Engine, folder: Path, start: Start, kind: str, office: str, moment: str
+) -> None:
+    """A primary enters no view: its successor does."""
+    up(folder, interval=2, window=4, timeout_s=1.0)
+    is_moving = kind == ViewEntered.__name__
+    victim = is_moving + 2 * (office == "backup")
+    encampment.kill(folder, victim)
+    container = dying(built, start, folder, victim, kind, moment)
+    if is_moving:
+        encampment.kill(folder, 0)
+    with Client(folder) as client:
+        put_until_it_dies_and_comes_back(folder, Writer(client), victim, container)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_who_dies_as_it_learns_comes_back_with_what_it_promised(
+    built: Engine, folder: Path, start: Start, moment: str
+) -> None:
+    """Off the field, where it heard of a request and of nothing else, it has left the view that the
+    others are in: what they commit there, it learns from f + 1 of them."""
+    up(folder)
+    encampment.kill(folder, 2)
+    container = dying(built, start, folder, 2, Learnt.__name__, moment)
+    pitched = pitched_of(built, folder)
+    false = FalseClient(folder, 3)
+    misfortunes.disconnect(built, pitched.id, container.id)
+    with closing_all(false), Client(folder, 0) as client:
+        request = false.request(1, kv.Put("unheard", b""))
+        false.say(2, false.authentication.with_signature(request))
+        await_so(lambda: b'"is_active": false' in container.logs())
+        misfortunes.connect(built, pitched.id, container.id, pitched.field.address(2))
+        put_until_it_dies_and_comes_back(folder, Writer(client), 2, container)
 
 
 def test_pb4_what_was_prepared_is_committed_by_the_next_view(
