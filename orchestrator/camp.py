@@ -106,8 +106,13 @@ class Camp:
             start_and_summon(self.engine, container, summons)
         return container
 
-    def put_up_replica(self, replica: GeneralId, image: str, strategy: str | None) -> str:
-        """Starts a replica's container on its volume, which is made if it is not there; its id."""
+    def put_up_replica(
+        self, replica: GeneralId, image: str, strategy: str | None, memory: str
+    ) -> str:
+        """Starts a replica's container on its volume, which is made if it is not there; its id.
+
+        `memory` is its limit, as the engine writes it: 512m.
+        """
         service = f"replica-{replica}"
         volume = f"{self.project}_{service}"
         options = ["--replica", quarters.REPLICA_FOLDER]
@@ -122,8 +127,8 @@ class Camp:
                 options,
                 {},
                 command_address=self.command.address(replica),
-                mem_limit=quarters.REPLICA_MEMORY_BYTES,
-                memswap_limit=quarters.REPLICA_MEMORY_BYTES,
+                mem_limit=memory,
+                memswap_limit=memory,
                 mounts=[Mount(quarters.REPLICA_FOLDER, volume, type="volume")],
             )
             api.start(container)

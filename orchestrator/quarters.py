@@ -29,8 +29,8 @@ DOOR_PORT: Final = 10_001
 #: A replica's folder, on a volume of its own, and its desk, where the engine can see it.
 REPLICA_FOLDER: Final = "/var/lib/byzantine"
 REPLICA_DESK: Final = f"{REPLICA_FOLDER}/desk"
-#: A replica holds a window of requests, and a whole state.
-REPLICA_MEMORY_BYTES: Final = 256 << 20
+#: A replica holds a whole state, twice while it takes a checkpoint, and a window of requests.
+REPLICA_MEMORY_BYTES: Final = 512 << 20
 #: What is kept of a general's output, in each of so many files.
 LOG_OPTIONS: Final = {"max-size": "16m", "max-file": "2"}
 

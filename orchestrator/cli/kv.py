@@ -465,12 +465,13 @@ def _fail(error: Exception) -> NoReturn:
 
 
 def _fields(one: Standing) -> dict[str, Any]:
-    return {**one.told, "replica": one.replica, "condition": one.condition, "seat": one.seat}
+    return {**one.told, "replica": one.replica, "condition": one.condition, "seat": one.seat,
+            "end": one.end}  # fmt: skip
 
 
 def _line(one: Standing) -> str:
     if one.seat is None:
-        return f"replica {one.replica}  {click.style('down', fg='red')}"
+        return f"replica {one.replica}  {click.style('down', fg='red')}  {one.end}".rstrip()
     if one.condition == "paused":
         return f"replica {one.replica}  {one.seat}  {click.style('paused', fg='yellow')}"
     told = one.told

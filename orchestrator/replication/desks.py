@@ -52,7 +52,7 @@ def found_at(desks: Path, folder: Path) -> None:
     ClusterError where a replica shows no card in time, or a file cannot be used.
     """
     try:
-        plan = msgspec.json.decode((desks / PLAN_FILE).read_bytes(), type=Plan)
+        plan = _plan(desks / PLAN_FILE)
         with _alone_in(folder):
             if not founding.is_founded(folder):
                 _found(desks, folder, plan)
@@ -63,8 +63,15 @@ def found_at(desks: Path, folder: Path) -> None:
                     cluster.write(desks / str(replica), described)
     except OSError as error:
         raise ClusterError(f"{error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise ClusterError(f"{desks}: {error}") from error
+
+
+def _plan(path: Path) -> Plan:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Plan)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise ClusterError(f"{desks / PLAN_FILE}: {error}") from error
+        raise ClusterError(f"{path}: {error}") from error
 
 
 def _found(desks: Path, folder: Path, plan: Plan) -> None:

@@ -12,6 +12,7 @@ nowhere else; this host is the gateway of both.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,13 +29,15 @@ from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.messages import ReplicaId
 from node.replica_runtime import STATUS_FILE
 from orchestrator import camp, images, misfortunes, quarters, subnets
-from orchestrator.camp import Listed
+from orchestrator.camp import Camp, Listed
 from orchestrator.engine import Engine, EngineError, connect, refusals
 from orchestrator.replication import founding
 from orchestrator.replication.homes import CAMP_FILE, Condition, Standing
 
 T = TypeVar("T")
 
+#: The variable that names another limit of memory, such as 2g, for containers to come.
+MEMORY_VARIABLE: Final = "BYZANTINE_REPLICA_MEMORY"
 #: Seconds that replicas have to come up, and more of them for each.
 UP_S: Final = 15.0
 UP_EACH_S: Final = 1.0
@@ -126,7 +129,7 @@ def _found(
     undo.callback(camp.strike, engine, id)
     pitched = camp.pitch(engine, id, n, pool)
     with ThreadPoolExecutor(camp.HANDS) as hands:
-        list(hands.map(lambda r: pitched.put_up_replica(r, image, casting.get(r)), range(n)))
+        list(hands.map(lambda r: _put_up(pitched, r, image, casting), range(n)))
     undo.callback((folder / CAMP_FILE).unlink, missing_ok=True)
     (folder / CAMP_FILE).write_text(f"{id}\n")
     cards = _cards(engine, folder, n)
@@ -172,7 +175,12 @@ def _start_missing(
         if replica in containers:
             with refusals(f"replacing replica {replica}"):
                 engine.client.api.remove_container(containers[replica]["Id"], v=True)
-        pitched.put_up_replica(replica, image, casting.get(replica))
+        _put_up(pitched, replica, image, casting)
+
+
+def _put_up(pitched: Camp, replica: ReplicaId, image: str, casting: Mapping[ReplicaId, str]) -> str:
+    memory = os.environ.get(MEMORY_VARIABLE, str(quarters.REPLICA_MEMORY_BYTES))
+    return pitched.put_up_replica(replica, image, casting.get(replica), memory)
 
 
 def _await_up(engine: Engine, folder: Path, described: Cluster) -> None:
@@ -259,9 +267,19 @@ def _standing(engine: Engine, replica: ReplicaId, container: Listed) -> Standing
     with suppress(ValueError):
         told = json.loads(camp.read_file(engine, container["Id"], path) or b"{}")
     if not _is_up(container):
-        return Standing(replica, Condition.DOWN, None, told)
+        return Standing(replica, Condition.DOWN, None, told, _end_of(engine, container))
     seat = f"container {container['Id'][:SHORT_ID]}"
     return Standing(replica, Condition(container["State"]), seat, told)
+
+
+def _end_of(engine: Engine, container: Listed) -> str:
+    """How a container came to its end, where somebody can do something about it."""
+    with refusals("looking at a container"):
+        found = engine.client.api.inspect_container(container["Id"])
+    if found["State"]["OOMKilled"]:
+        held = int(found["HostConfig"]["Memory"]) >> 20
+        return f"it went beyond its {held} MiB of memory: more with {MEMORY_VARIABLE}=2g"
+    return ""
 
 
 def _befall(folder: Path, replica: ReplicaId, misfortune: Callable[[Engine, str], None]) -> None:

@@ -29,12 +29,14 @@ class Condition(StrEnum):
 @dataclass(frozen=True)
 class Standing:
     """One replica as it is seen from outside. `seat`: what it is there, None where it is down.
-    `told`: what it last told of itself, if anything."""
+    `told`: what it last told of itself, if anything. `end`: how one that is down came to that, if
+    somebody can do something about it."""
 
     replica: ReplicaId
     condition: Condition
     seat: str | None
     told: dict[str, Any]
+    end: str = ""
 
 
 class Home(Protocol):

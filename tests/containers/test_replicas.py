@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,23 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from node.cluster import ClusterError
+from node import cluster
+from node.client_links import Counterpart
+from node.cluster import ClusterError, Identity
+from node.protocols.pbft import wire
 from node.protocols.pbft.configuration import Configuration
+from node.protocols.pbft.messages import Asked, Request
 from orchestrator import camp, quarters
 from orchestrator.__main__ import byzantine
 from orchestrator.backends.containers import Containers
 from orchestrator.casting import cast
 from orchestrator.cli import scenarios
 from orchestrator.cli.kv import put_up
-from orchestrator.client import Client
+from orchestrator.client import CLIENTS, Client, NoAnswer
 from orchestrator.engine import Engine
 from orchestrator.replication import encampment
-from orchestrator.replication.homes import CAMP_FILE
-from tests.containers.replicas import container_of, left_of, up
+from orchestrator.replication.homes import CAMP_FILE, Condition
+from tests.containers.replicas import await_told, container_of, left_of, up
 from tests.containers.test_compose import GIVEN
 
 
@@ -138,6 +144,65 @@ def test_of_a_cluster_that_cannot_be_founded_nothing_is_left(
     assert not left_of(built, *made)
     assert not any(path.is_file() for path in folder.glob("*"))
     up(folder)
+
+
+def test_who_went_beyond_his_memory_is_told_and_comes_back_with_more(
+    built: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All do at once, whom a client has asked to keep more than they can."""
+    monkeypatch.setenv(encampment.MEMORY_VARIABLE, "64m")
+    up(folder)
+    with Client(folder, patience_s=1.0) as client:
+        kept = filled(client)
+    for one in encampment.standings(folder):
+        if one.condition is Condition.DOWN:
+            assert one.end.startswith("it went beyond its 64 MiB of memory")
+            break
+    else:
+        pytest.fail("nobody went beyond his memory")
+    monkeypatch.delenv(encampment.MEMORY_VARIABLE)
+    for replica in range(4):
+        with suppress(ClusterError):
+            encampment.kill(folder, replica)
+    up(folder)
+    with Client(folder) as client:
+        assert [key for key, _ in client.scan()][:kept] == [f"{n:04}" for n in range(kept)]
+
+
+def filled(client: Client) -> int:
+    """How many large values were kept, before nobody answered any more."""
+    for number in range(2_000):
+        try:
+            client.put(f"{number:04}", bytes(60_000))
+        except NoAnswer:
+            return number
+    pytest.fail("there is room for 120 MB")
+
+
+def test_strangers_and_noise_at_the_door_are_refused(built: Engine, folder: Path) -> None:
+    """NT2, NT5; and each network has the port that is for it."""
+    up(folder)
+    described = cluster.read(folder)
+    stranger, known = Identity(b"s" * 32), cluster.read_identity(folder / CLIENTS / "1.key")
+    members = [(m.client_endpoint, m.exchange_public) for m in described.members]
+    claimed = wire.encode(Asked(described.id, (Request(0, 1, 0, (b"",), False),)))
+    with ExitStack() as stack:
+        for one in (stranger, known):
+            links = Counterpart(one.exchange_secret, one.exchange_public, members)
+            stack.callback(links.close)
+            for data in (b"", b"\xff" * 100, claimed):
+                links.say(0, data)
+        now = await_told(folder, 0, lambda now: now["refusals"].get("client/not_sender"))
+        assert now["refusals"] == {"client/malformed": 2, "client/not_sender": 1}
+    member = described.members[0]
+    for endpoint, other in (
+        (member.endpoint, member.client_endpoint),
+        (member.client_endpoint, member.endpoint),
+    ):
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        socket.create_connection((host, int(port)), 5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(other.rpartition(":")[2])), 5)
 
 
 def test_a_service_of_ones_own_is_refused_because_no_image_holds_it(folder: Path) -> None:

@@ -243,10 +243,15 @@ def test_the_commands(tmp_path: Path) -> None:
         say("kv", "kill", "3")
         assert "replica 3  down" in say("kv", "status")
         assert "up" in say("up", "--service", "kv")
+        say("kv", "pause", "2")
+        assert "paused" in say("kv", "status")
         say("kv", "delete", "name")
+        say("kv", "resume", "2")
+        assert "paused" not in say("kv", "status")
+        say("kv", "pause", "1")
         say("kv", "get", "name", code=1)
     finally:
-        say("kv", "down")
+        assert say("kv", "down") == "stopped: 0, 1, 2, 3\n"
     say("kv", "status", code=3)
 
 
