@@ -132,13 +132,13 @@ def _cluster(on: Callable[[Path], None] | None = None, **switches: Any) -> Itera
 
 
 @contextmanager
-def replicas(n: int, **switches: Any) -> Iterator[Path]:
+def replicas(n: int, clients: int = 1, **switches: Any) -> Iterator[Path]:
     """The folder of n replicas that run; in memory, unless they are durable."""
     configuration = Configuration(n=n, **switches)
     where = None if configuration.is_durable else MEMORY
     with tempfile.TemporaryDirectory(dir=where, prefix="replicas-") as name:
         folder = Path(name) / "cluster"
-        household.found(folder, configuration, "kv", clients=1)
+        household.found(folder, configuration, "kv", clients)
         try:
             for replica in range(n):
                 household.start(folder, replica)

@@ -133,4 +133,5 @@ class Rounds:
         return [*effects, SetTimer(DEADLINE, deadline_s, rule="A3")]
 
     def _is_complete(self) -> bool:
-        return self._awaited <= self._heard[self.round].keys()
+        """Counted, not compared: of an open round, only who is awaited is ever kept."""
+        return len(self._heard[self.round]) == len(self._awaited)

@@ -105,6 +105,24 @@ def test_a_request_that_was_lost_is_not_overtaken_by_a_whole_window() -> None:
     assert lost.result == key_value.encode(Done(True))
 
 
+def test_a_dead_replica_is_asked_for_no_result_again() -> None:
+    """Every fourth result would be his to send, and come with a retransmission alone."""
+    where = cluster()
+    put(where, "warm")
+    where.crash(3)
+    for number in range(40):
+        put(where, f"k{number}")
+        do(where, Get(f"k{number}"), is_read_only=True)
+    assert where.clients[0].retransmissions == 1
+    where.start(3)
+    where.run_for(1.0)
+    where.said = []
+    for number in range(8):
+        put(where, f"k{number}")
+    senders = {said.message.timestamp % 4 for said in where.said if said.kind == "Request"}
+    assert senders == {0, 1, 2, 3}
+
+
 def test_the_store_does_what_its_words_say() -> None:
     where = cluster()
     assert do(where, Get("a")) == Found(None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from node.journal import (
 from node.journal import decoder as entry_decoder
 from node.messages import Frame, Signed, SignedOrder
 from node.orders import Brief
-from node.signatures import CONTEXT_CLOSING, Signer
+from node.signatures import CONTEXT_CLOSING, Claim, Signer
 from orchestrator import rundir
 from orchestrator.__main__ import byzantine
 from orchestrator.audit import audit
@@ -70,6 +71,20 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     )
     assert all(result.audit.is_clean and result.path for result in results)
     return {result.scenario.name: result.path for result in results if result.path}
+
+
+def test_the_collector_rests_while_an_audit_lasts_and_no_longer(stories: dict[str, Path]) -> None:
+    exhibits = RunDir.find(stories["signed"]).exhibits()
+    seen: list[bool] = []
+
+    def check(claims: Iterable[Claim]) -> Iterable[bool]:
+        seen.append(gc.isenabled())
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        audit(exhibits, check=check)
+    assert seen == [False]
+    assert gc.isenabled()
 
 
 @pytest.fixture

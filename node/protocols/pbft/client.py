@@ -29,6 +29,8 @@ from node.protocols.pbft.messages import (
 TIMEOUT_S = 0.25
 TIMEOUT_S_MIN = 0.02
 TIMEOUT_S_MAX = 2.0
+#: A replica that owed a result and did not send it is asked for none for so long, in seconds.
+AVOIDED_S = 1.0
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -81,6 +83,8 @@ class ClientMachine:
         self._queue: deque[_Operation] = deque()
         self._reads: deque[_Operation] = deque()
         self._under_way: dict[int, _UnderWay] = {}
+        #: Replicas that owed a result and did not send it, and until when they are asked for none.
+        self._avoided: dict[ReplicaId, float] = {}
         self._tickets = 0
         self._smooth_s = 0.0
         self._spread_s = 0.0
@@ -129,7 +133,7 @@ class ClientMachine:
         while (
             self._queue
             and len(self._under_way) < self._requests_max
-            and self._timestamp - self._acknowledged() < CLIENT_WINDOW
+            and self._next(at_s) - self._oldest(self._next(at_s)) < CLIENT_WINDOW
         ):
             said.append(self._say(self._queue, at_s, is_read_only=False))
         while self._reads and len(self._under_way) < self._requests_max:
@@ -162,6 +166,7 @@ class ClientMachine:
             if one.deadline_s > at_s:
                 continue
             self.retransmissions += 1
+            self._avoided[self._sender_of(one.request.timestamp)] = at_s + AVOIDED_S
             one.attempts += 1
             if one.request.is_read_only:
                 # Replies differ, or are too few: the read is ordered like any other request.
@@ -182,11 +187,11 @@ class ClientMachine:
             if taken and size > REQUEST_BYTES_MAX:
                 break
             taken.append(queue.popleft())
-        self._timestamp += 1
+        self._timestamp = self._next(at_s)
         bare = Request(
             self._client,
             self._timestamp,
-            self._acknowledged(),
+            self._oldest(self._timestamp) - 1,
             tuple(operation.data for operation in taken),
             is_read_only,
         )
@@ -199,10 +204,22 @@ class ClientMachine:
         to = self._all if is_read_only else (self._c.primary(self.view),)
         return Ask(to, request)
 
-    def _acknowledged(self) -> int:
-        """Up to that timestamp all that was to be ordered is answered."""
+    def _next(self, at_s: float) -> int:
+        """The next timestamp. It says who sends the result: nobody who did not, of late."""
+        following = range(self._timestamp + 1, self._timestamp + 1 + self._c.n)
+        return next(
+            (t for t in following if self._avoided.get(self._sender_of(t), 0.0) <= at_s),
+            self._timestamp + 1,
+        )
+
+    def _sender_of(self, timestamp: int) -> ReplicaId:
+        """Who sends the results in full, where the others send a digest."""
+        return timestamp % self._c.n
+
+    def _oldest(self, default: int) -> int:
+        """The first of the timestamps that are to be ordered and are under way."""
         ordered = (t for t, one in self._under_way.items() if not one.request.is_read_only)
-        return min(ordered, default=self._timestamp) - 1
+        return min(ordered, default=default)
 
     def _certain(self, one: _UnderWay) -> tuple[Result, ...] | None:
         """The results that enough replicas gave, once one of them has shown them in full."""
