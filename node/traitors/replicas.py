@@ -12,7 +12,7 @@ from typing import ClassVar, TypeAlias
 import msgspec
 import numpy as np
 
-from node.protocols.pbft.authentication import Authenticity, batch_digest
+from node.protocols.pbft.authentication import Authenticity, batch_digest, results_digest
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.effects import Answer, Effect, Persist, Send, SetTimer
 from node.protocols.pbft.messages import (
@@ -125,8 +125,10 @@ class Liar(ReplicaStrategy):
         return [message]
 
     def answer(self, answer: Answer) -> Answer | None:
-        digest = self.seat.chance.bytes(32)
-        false = msgspec.structs.replace(answer.reply, digest=digest, results=None)
+        true, chance = answer.reply.results, self.seat.chance
+        results = None if true is None else tuple(chance.bytes(8) for _ in true)
+        digest = chance.bytes(32) if results is None else results_digest(results)
+        false = msgspec.structs.replace(answer.reply, digest=digest, results=results)
         return msgspec.structs.replace(answer, reply=false)
 
 
