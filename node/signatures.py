@@ -101,7 +101,8 @@ class Chains:
 
     def __init__(self, run: bytes, protocol: str, publics: Mapping[GeneralId, bytes]) -> None:
         self.run = run
-        self._base = _hash(CONTEXT_ORDER, protocol.encode(), run)
+        base = _hash(CONTEXT_ORDER, protocol.encode(), run)
+        self._begun = hashlib.blake2b(_framed(base), digest_size=32)
         self._publics = publics
         self._verified: set[bytes] = set()
         self.verifications = 0
@@ -159,7 +160,9 @@ class Chains:
         return len(self._verified)
 
     def _start(self, order: SignedOrder, instance: int) -> bytes:
-        return _hash(self._base, instance.to_bytes(4, "big"), order.token)
+        state = self._begun.copy()
+        state.update(_framed(instance.to_bytes(4, "big"), order.token))
+        return state.digest()
 
 
 def _statement(digest: bytes, signer: GeneralId) -> bytes:
@@ -171,9 +174,13 @@ def _extend(digest: bytes, signer: GeneralId, signature: bytes) -> bytes:
 
 
 def _hash(*parts: bytes) -> bytes:
-    """BLAKE2b-256 over the parts, each under its length so that no two lists collide."""
-    framed = [piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]
-    return hashlib.blake2b(b"".join(framed), digest_size=32).digest()
+    """BLAKE2b-256."""
+    return hashlib.blake2b(_framed(*parts), digest_size=32).digest()
+
+
+def _framed(*parts: bytes) -> bytes:
+    """The parts, each under its length so that no two lists collide."""
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
 
 
 def pairwise_key(secret: bytes, public: bytes) -> bytes:

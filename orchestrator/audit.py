@@ -10,11 +10,12 @@ journal and closed under his signature is false, and is no damage: he may write 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeAlias
 
 from node import wire
@@ -237,8 +238,10 @@ class _Signatures:
         self._publics = publics
         self._verifiers: dict[str, Chains] = {}
         self._known: dict[tuple[str, int, SignedOrder], _Chain] = {}
-        #: Of each signature's key, the signer, and the first order that bore his signature there.
-        self._bearers: dict[bytes, tuple[GeneralId, int, SignedOrder]] = {}
+        #: By signer, of each signature's key the first order that bore it, and as its how-manieth.
+        self._borne: dict[GeneralId, dict[bytes, tuple[SignedOrder, int]]] = {
+            general: {} for general in publics
+        }
         self._good: set[bytes] = set()
         #: What each frame holds, by its bytes and the commander whose instance it is.
         self._frames: dict[tuple[str, GeneralId | None, bytes], list[_Chain]] = {}
@@ -247,7 +250,7 @@ class _Signatures:
         self._vouched: dict[tuple[GeneralId, int], bytes] = {}
         #: The key of every claim there is, in the order in which they are checked.
         self._asked: dict[bytes, None] = {}
-        #: Of each general whose journal is closed, what he said under his own signature.
+        #: Of each general whose journal is closed, every signature that he said, his among them.
         self._said: dict[GeneralId, set[bytes]] = {}
 
     def settle(self, check: Check, records: Iterable[Record]) -> None:
@@ -271,17 +274,14 @@ class _Signatures:
     def tell(self, found: Audit) -> None:
         """Who signed what."""
         found.signatures = found.authenticators = len(self._good)
-        for key, (signer, length, order) in self._bearers.items():
-            if key not in self._good:
-                continue
-            found.authenticators -= 1
+        for signer, borne in self._borne.items():
+            good = borne.keys() & self._good
+            found.authenticators -= len(good)
             hand = found.hands[signer]
-            hand.signed += 1
-            if len(hand.orders) < SPELT_MAX:
-                hand.orders.append(_reach(order, length))
-            is_unsaid = signer in self._said and key not in self._said[signer]
-            if is_unsaid and len(hand.unsaid) < SPELT_MAX:
-                hand.unsaid.append(_reach(order, length))
+            hand.signed = len(good)
+            hand.orders = _reaches(borne, good)
+            if signer in self._said:
+                hand.unsaid = _reaches(borne, good - self._said[signer])
 
     def _claims(self, record: Record) -> Iterator[Claim]:
         """What there is to check in a journal and was not met before."""
@@ -304,9 +304,7 @@ class _Signatures:
                 self._chains[record.general, line] = chains
                 if isinstance(entry, Said) and record.closed is not None:
                     said = self._said.setdefault(record.general, set())
-                    for chain in chains:
-                        signed = zip(chain.order.signers, chain.keys or (), strict=False)
-                        said.update(key for signer, key in signed if signer == record.general)
+                    said.update(*[chain.keys or () for chain in chains])
 
     def _in_frame(self, data: bytes, brief: Brief) -> _Found:
         """A frame is read once, however many heard it: whoever said it wrote the same bytes."""
@@ -324,17 +322,17 @@ class _Signatures:
         verifier = self._verifiers[protocol]
         chains = []
         for instance, order in orders:
-            key = protocol, instance, order
-            chain = self._known.get(key)
+            which = protocol, instance, order
+            chain = self._known.get(which)
             if chain is None:
                 links = _links(verifier, instance, order)
                 keys = None if links is None else [link.key for link in links]
-                chain = self._known[key] = _Chain(order, keys)
-                for length, link in enumerate(links or (), start=1):
-                    if link.key not in self._bearers:
-                        self._bearers[link.key] = (link.signer, length, order)
-                        self._asked[link.key] = None
-                        yield link.claim
+                chain = self._known[which] = _Chain(order, keys)
+                for length, (key, signer, claim) in enumerate(links or (), start=1):
+                    if key not in (borne := self._borne[signer]):
+                        borne[key] = order, length
+                        self._asked[key] = None
+                        yield claim
             chains.append(chain)
         return chains
 
@@ -440,9 +438,12 @@ def _proves(entry: Accused, chains: list[_Chain]) -> bool:
     )
 
 
-def _reach(order: SignedOrder, length: int) -> str:
-    """An order as far as so many signatures reach."""
-    return safe(str(SignedOrder(order.token, order.signers[:length], ())))
+def _reaches(borne: Mapping[bytes, tuple[SignedOrder, int]], keys: Set[bytes]) -> list[str]:
+    """The first orders that bore these signatures, each as far as its signature reaches."""
+    first = islice((borne[key] for key in borne if key in keys), SPELT_MAX) if keys else ()
+    return [
+        safe(str(SignedOrder(order.token, order.signers[:length], ()))) for order, length in first
+    ]
 
 
 def _protocol(brief: Brief) -> str:
