@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--regenerate", action="store_true", help="write the golden transcripts anew, then compare"
     )
     parser.addoption(
-        "--exhaustive", action="store_true", help="real generals play all of R12's runs, not a part"
+        "--exhaustive", action="store_true", help="real generals and replicas play all, not a part"
     )
 
 

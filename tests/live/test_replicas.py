@@ -110,13 +110,20 @@ def test_all_are_killed_at_once_and_nothing_is_lost(folder: Path) -> None:
         assert client.scan() == [(f"key-{n:02}", str(n).encode()) for n in range(50)]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """He dies at a few of his first eight writes; with `--exhaustive` at each."""
+    if "dies_at" in metafunc.fixturenames:
+        is_whole = metafunc.config.getoption("--exhaustive")
+        metafunc.parametrize("dies_at", range(1, 9) if is_whole else (1, 2, 7))
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("dies_at", [1, 2, 7])
 @pytest.mark.parametrize("victim", [0, 2])
 def test_sigkill_at_a_write_loses_nothing_and_says_nothing_twice(
     folder: Path, victim: int, dies_at: int, moment: str
 ) -> None:
-    """Each number k: the k-th write of the victim is a pre-prepare, a prepare, a checkpoint."""
+    """Each number k: the k-th write of the victim, 1, 2 and 7 a pre-prepare, a prepare, a
+    checkpoint."""
     household.found(
         folder, Configuration(n=4, interval=2, window=4, timeout_s=0.3), "kv", clients=2
     )
