@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from node import health
-from node.endings import STATUS_DISBANDED, STATUS_DISMISSED, STATUS_ORPHANED
+from node.endings import STATUS_DISBANDED, STATUS_DISMISSED, STATUS_NOWHERE, STATUS_ORPHANED
 from node.forks import ForkServer
 from node.links import KeyPair
 from node.orders import Brief
@@ -76,7 +76,7 @@ def _play_replica(arguments: list[str]) -> int:
             enlist(given.folder, int(given.enlist[0]), Path(given.enlist[1]))
         except (ClusterError, ValueError) as error:
             print(f"python -m node: {error}", file=sys.stderr)
-            return replica_runtime.STATUS_NOWHERE
+            return STATUS_NOWHERE
     return replica_runtime.play(
         given.folder, given.strategy, lambda: _answer_for_health(os.environ, health.ALIVE)
     )

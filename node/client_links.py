@@ -15,11 +15,6 @@ import zmq
 from zmq.utils import z85
 
 from node.links import (
-    HANDSHAKE_MS,
-    HEARTBEAT_MS,
-    HEARTBEAT_TIMEOUT_MS,
-    RECONNECT_MS,
-    RECONNECT_MS_MAX,
     Gate,
     Place,
     TransportError,
@@ -29,6 +24,7 @@ from node.links import (
     bind,
     descriptor,
     guard,
+    introduce,
 )
 from node.protocols.pbft.messages import ClientId, ReplicaId
 from node.protocols.pbft.wire import PACKET_BYTES_MAX
@@ -116,12 +112,7 @@ class Counterpart:
         self._links: list[zmq.Socket[bytes]] = []
         for endpoint, key in replicas:
             link = self._context.socket(zmq.DEALER)
-            link.curve_publickey, link.curve_secretkey = z85.encode(public), z85.encode(secret)
-            link.curve_serverkey = z85.encode(key)
-            link.linger = 0
-            link.handshake_ivl = HANDSHAKE_MS
-            link.reconnect_ivl, link.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MS_MAX
-            link.heartbeat_ivl, link.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+            introduce(link, z85.encode(public), z85.encode(secret), z85.encode(key))
             link.maxmsgsize = PACKET_BYTES_MAX + 64
             link.sndhwm = link.rcvhwm = PACKETS_MAX
             link.connect(endpoint)

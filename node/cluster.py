@@ -138,12 +138,21 @@ def read(folder: Path) -> Cluster:
 def write(folder: Path, cluster: Cluster) -> None:
     """Whole or not at all, whenever this is cut short."""
     text = msgspec.json.format(msgspec.json.encode(cluster), indent=2)
-    partial = folder / f"{FILE}.new"
+    put_whole(folder / FILE, text + b"\n", is_synced=True)
+
+
+def put_whole(path: Path, data: bytes, *, is_synced: bool = False) -> None:
+    """A file that whoever reads it meanwhile finds as it was or as it is now, and never half.
+
+    `is_synced`: even where the machine loses its power.
+    """
+    partial = path.with_name(f"{path.name}.new")
     with partial.open("wb") as stream:
-        stream.write(text + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(folder / FILE)
+        stream.write(data)
+        if is_synced:
+            stream.flush()
+            os.fsync(stream.fileno())
+    partial.replace(path)
 
 
 def make_identity(path: Path) -> Identity:

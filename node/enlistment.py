@@ -42,22 +42,25 @@ def enlist(folder: Path, replica: ReplicaId, desk: Path) -> None:
     try:
         identity = _identity(folder / cluster.KEY_FILE)
         (folder / "replica").write_text(f"{replica}\n")
-        lay_card(desk, Card(identity.exchange_public, identity.signer.public))
+        card = card_of(identity)
+        lay_card(desk, card)
         while (described := laid(desk)) is None:
             time.sleep(LOOK_AGAIN_S)
-        known = [(m.exchange_public, m.signing_public) for m in described.members]
-        if known[replica : replica + 1] != [(identity.exchange_public, identity.signer.public)]:
+        known = [Card(m.exchange_public, m.signing_public) for m in described.members]
+        if known[replica : replica + 1] != [card]:
             raise ClusterError(f"{desk}: replica {replica} of this cluster is somebody else")
         cluster.write(folder, described)
     except OSError as error:
         raise ClusterError(f"{error.filename}: {error.strerror}") from error
 
 
+def card_of(identity: Identity) -> Card:
+    return Card(identity.exchange_public, identity.signer.public)
+
+
 def lay_card(desk: Path, card: Card) -> None:
     desk.mkdir(exist_ok=True)
-    partial = desk / f"{CARD}.new"
-    partial.write_bytes(msgspec.json.encode(card))
-    partial.replace(desk / CARD)
+    cluster.put_whole(desk / CARD, msgspec.json.encode(card))
 
 
 def read_card(data: bytes) -> Card:

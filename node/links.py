@@ -276,16 +276,8 @@ class Field:
     def client(self, kind: int, server_key: bytes) -> zmq.Socket[bytes]:
         """A socket that will connect as this general to the server with that key."""
         socket = self.context.socket(kind)
-        socket.curve_publickey = self.public
-        socket.curve_secretkey = self._secret
-        socket.curve_serverkey = server_key
-        socket.linger = 0
-        socket.handshake_ivl = HANDSHAKE_MS
+        introduce(socket, self.public, self._secret, server_key)
         socket.connect_timeout = CONNECT_MS
-        socket.reconnect_ivl = RECONNECT_MS
-        socket.reconnect_ivl_max = RECONNECT_MS_MAX
-        socket.heartbeat_ivl = HEARTBEAT_MS
-        socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         return socket
 
     def _bind(self, settings: Place) -> zmq.Socket[bytes]:
@@ -406,6 +398,19 @@ def guard(socket: zmq.Socket[bytes], domain: bytes, secret: bytes, bytes_max: in
     socket.handshake_ivl = HANDSHAKE_MS
     socket.backlog = BACKLOG
     socket.linger = 0
+
+
+def introduce(socket: zmq.Socket[bytes], public: bytes, secret: bytes, server_key: bytes) -> None:
+    """Makes a socket a CURVE client of the server with that key; all keys are in Z85."""
+    socket.curve_publickey = public
+    socket.curve_secretkey = secret
+    socket.curve_serverkey = server_key
+    socket.linger = 0
+    socket.handshake_ivl = HANDSHAKE_MS
+    socket.reconnect_ivl = RECONNECT_MS
+    socket.reconnect_ivl_max = RECONNECT_MS_MAX
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
 
 
 def descriptor(socket: zmq.Socket[bytes]) -> int:

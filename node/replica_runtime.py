@@ -29,7 +29,7 @@ from node.client_links import Door
 from node.cluster import Cluster, ClusterError, Identity
 from node.control import Enlisted, Roster, Suffer
 from node.durable import Store, StoreError
-from node.effects import Reason
+from node.endings import STATUS_DISBANDED, STATUS_FAILED, STATUS_NOWHERE
 from node.link_faults import LinkFaults, Passage
 from node.links import Field, KeyPair, TransportError
 from node.protocols.pbft import wire
@@ -55,10 +55,6 @@ STATUS_FILE: Final = "status.json"
 LINKS_FILE: Final = "links.json"
 #: The status is written so often at most, in seconds.
 STATUS_S: Final = 0.5
-
-STATUS_ENDED: Final = 0
-STATUS_FAILED: Final = 1
-STATUS_NOWHERE: Final = 4
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -93,7 +89,7 @@ def play(
         return STATUS_FAILED
     finally:
         runtime.close()
-    return STATUS_ENDED
+    return STATUS_DISBANDED
 
 
 class Runtime:
@@ -298,7 +294,7 @@ class Runtime:
         self._status_s = time.monotonic() + STATUS_S
         machine = self._node.machine
         refusals = {
-            f"{'client' if sender is None else sender}/{_reason(reason)}": count
+            f"{'client' if sender is None else sender}/{reason.value}": count
             for (sender, reason), count in sorted(self._node.refusals.items(), key=str)
         }
         told = {
@@ -313,13 +309,7 @@ class Runtime:
             "sent": dict(self._node.sent),
             "refusals": refusals,
         }
-        partial = self._folder / (STATUS_FILE + ".new")
-        partial.write_text(json.dumps(told))
-        partial.replace(self._folder / STATUS_FILE)
-
-
-def _reason(reason: Reason) -> str:
-    return reason.value
+        cluster.put_whole(self._folder / STATUS_FILE, json.dumps(told).encode())
 
 
 def _keys(identity: Identity) -> KeyPair:

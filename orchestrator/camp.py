@@ -42,6 +42,8 @@ HANDS: Final = 4
 STRIKE_S: Final = 60.0
 #: What is being removed by the engine is looked at again after so long, in seconds.
 LOOK_AGAIN_S: Final = 0.02
+#: As much of a container's id as people read.
+SHORT_ID: Final = 12
 #: Characters of a container's last line that are repeated.
 LAST_WORDS_MAX: Final = 300
 

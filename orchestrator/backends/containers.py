@@ -44,8 +44,6 @@ DISBAND_EACH_S: Final = 0.2
 FLOW_S: Final = 20.0
 #: Generals who are kept wait so long for an orchestrator to come back, in seconds: a day.
 KEPT_S: Final = 86_400.0
-#: As much of a container's id as people read.
-SHORT_ID: Final = 12
 
 
 class Containers(Processes):
@@ -88,7 +86,7 @@ class Containers(Processes):
             self._call_all_up(cast, KEPT_S if self._keep else 2 * muster_s)
         self._await_enrolment(time.monotonic() + muster_s)
         roster, run, nonce = self._line_up(cast, muster_s)
-        hosts = {general: id[:SHORT_ID] for general, id in sorted(self._container_of.items())}
+        hosts = {general: id[: camp.SHORT_ID] for general, id in sorted(self._container_of.items())}
         return Mustered(roster, run, nonce, hosts)
 
     def disband(self) -> None:

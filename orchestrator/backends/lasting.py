@@ -16,7 +16,7 @@ from typing import Final
 from node.orders import GeneralId
 from node.settings import summons
 from orchestrator import camp, images, quarters, subnets
-from orchestrator.backends.containers import SHORT_ID, Containers
+from orchestrator.backends.containers import Containers
 from orchestrator.camp import Camp, Found
 from orchestrator.engine import Engine, EngineError
 from orchestrator.headquarters import Headquarters
@@ -94,7 +94,7 @@ class Lasting(Containers):
             if container["State"] != "running":
                 raise EngineError(
                     f"general {general} is {container['State']}: `byzantine down` and `up` give "
-                    f"another cluster; or see docker inspect {container['Id'][:SHORT_ID]}"
+                    f"another cluster; or see docker inspect {container['Id'][: camp.SHORT_ID]}"
                 )
         self._since_s = time.time()
         return self._cluster.command_gateway
@@ -145,9 +145,9 @@ def _await_all(engine: Engine, id: str, deadline_s: float) -> None:
 def _member(engine: Engine, general: GeneralId, container: camp.Listed) -> Member:
     id, state = str(container["Id"]), str(container["State"])
     if state != "running":
-        return Member(general, id[:SHORT_ID], state, None, f"his container is {state}")
+        return Member(general, id[: camp.SHORT_ID], state, None, f"his container is {state}")
     is_well, said = camp.ask(engine, id)
     told = said.strip()
     if is_well and told.startswith(_ALIVE):
-        return Member(general, id[:SHORT_ID], state, told.removeprefix(_ALIVE), None)
-    return Member(general, id[:SHORT_ID], state, None, told or "he does not answer")
+        return Member(general, id[: camp.SHORT_ID], state, told.removeprefix(_ALIVE), None)
+    return Member(general, id[: camp.SHORT_ID], state, None, told or "he does not answer")

@@ -39,7 +39,7 @@ from orchestrator.backends import (
     FaultError,
     Mustered,
 )
-from orchestrator.backends.fork_client import Child, ForkServer
+from orchestrator.backends.fork_client import Child, ForkServer, state_of
 from orchestrator.casting import Cast, Part
 from orchestrator.faults import (
     Cut,
@@ -496,15 +496,6 @@ class Processes(Backend):
         headquarters.stop_listening(self._server.fd)
         self._children.clear()
         self._restarted.clear()
-
-
-def state_of(pid: int | None) -> str:
-    """The kernel's letter for what a process does: T where it is stopped, nothing if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[0]
 
 
 def _orders(part: Part, cast: Cast, run: bytes, roster: Roster, wait_s: float) -> Muster:

@@ -43,8 +43,6 @@ UP_S: Final = 15.0
 UP_EACH_S: Final = 1.0
 #: A replica who has not come up is looked at again after so long, in seconds.
 LOOK_AGAIN_S: Final = 0.05
-#: As much of a container's id as people read.
-SHORT_ID: Final = 12
 
 _DESK: Final = PurePosixPath(quarters.REPLICA_DESK)
 
@@ -268,7 +266,7 @@ def _standing(engine: Engine, replica: ReplicaId, container: Listed) -> Standing
         told = json.loads(camp.read_file(engine, container["Id"], path) or b"{}")
     if not _is_up(container):
         return Standing(replica, Condition.DOWN, None, told, _end_of(engine, container))
-    seat = f"container {container['Id'][:SHORT_ID]}"
+    seat = f"container {container['Id'][: camp.SHORT_ID]}"
     return Standing(replica, Condition(container["State"]), seat, told)
 
 

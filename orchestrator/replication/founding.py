@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from node import cluster
-from node.cluster import Cluster, ClusterError, Customer, Identity, Member
+from node.cluster import Cluster, ClusterError, Customer, Member
 from node.enlistment import Card
 from node.protocols.pbft.configuration import Configuration
 from orchestrator.client import CLIENTS
@@ -50,10 +50,6 @@ def found(
     except OSError as error:
         raise ClusterError(f"{error.filename}: {error.strerror}") from error
     return described
-
-
-def card_of(identity: Identity) -> Card:
-    return Card(identity.exchange_public, identity.signer.public)
 
 
 def _make_customers(folder: Path, count: int) -> tuple[Customer, ...]:

@@ -24,10 +24,12 @@ from typing import Final
 
 from node import cluster
 from node.cluster import Cluster, ClusterError, Identity
+from node.enlistment import card_of
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.messages import ReplicaId
 from node.replica_runtime import STATUS_FILE
 from node.settings import PORT_FIRST, PORTS
+from orchestrator.backends.fork_client import state_of
 from orchestrator.replication import founding
 from orchestrator.replication.homes import Condition, Standing
 
@@ -50,7 +52,7 @@ def found(folder: Path, configuration: Configuration, service: str, clients: int
     except OSError as error:
         raise ClusterError(f"{error.filename}: {error.strerror}") from error
     endpoints = [f"tcp://{HOST}:{port}" for port in _free_ports(2 * configuration.n)]
-    cards = map(founding.card_of, identities)
+    cards = map(card_of, identities)
     replicas = list(zip(cards, endpoints[::2], endpoints[1::2], strict=True))
     described = founding.found(folder, configuration, service, clients, replicas)
     for replica in range(configuration.n):
@@ -129,7 +131,7 @@ def standings(folder: Path) -> list[Standing]:
 
 def kill(folder: Path, replica: ReplicaId) -> None:
     """SIGKILL. ClusterError where the replica does not run."""
-    _end(_running(folder, replica), signal.SIGKILL)
+    _end(_running(folder, replica))
 
 
 def pause(folder: Path, replica: ReplicaId) -> None:
@@ -152,7 +154,7 @@ def stop(folder: Path) -> list[ReplicaId]:
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)
     for pid in running.values():
-        _end(pid, signal.SIGKILL, END_S)
+        _end(pid, END_S)
     return list(running)
 
 
@@ -165,15 +167,7 @@ def pid_of(own: Path) -> int | None:
         return None
     # A process has no arguments for the moment in which it becomes another program.
     is_ours = command == [b""] or str(own).encode() in command
-    return pid if is_ours and _state(pid) not in ("", "Z") else None
-
-
-def _state(pid: int) -> str:
-    """The kernel's letter for what a process does: T, it is stopped; none, it is not there."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
+    return pid if is_ours and state_of(pid) not in ("", "Z") else None
 
 
 def _running(folder: Path, replica: ReplicaId) -> int:
@@ -183,12 +177,12 @@ def _running(folder: Path, replica: ReplicaId) -> int:
     return pid
 
 
-def _end(pid: int, number: signal.Signals, after_s: float = 0.0) -> None:
+def _end(pid: int, after_s: float = 0.0) -> None:
     """Waits for a process to end; kills it once the time is over."""
     deadline_s = time.monotonic() + after_s
     while _is_alive(pid):
         if time.monotonic() >= deadline_s:
-            os.kill(pid, number)
+            os.kill(pid, signal.SIGKILL)
             deadline_s = time.monotonic() + END_S
         time.sleep(0.005)
 
@@ -209,7 +203,7 @@ def _standing(folder: Path, replica: ReplicaId) -> Standing:
     pid = pid_of(own)
     if pid is None:
         return Standing(replica, Condition.DOWN, None, told)
-    condition = Condition.PAUSED if _state(pid) == "T" else Condition.RUNNING
+    condition = Condition.PAUSED if state_of(pid) == "T" else Condition.RUNNING
     return Standing(replica, condition, f"pid {pid}", told)
 
 

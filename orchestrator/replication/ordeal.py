@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from node.cluster import Cluster, ClusterError
+from node.cluster import Cluster, ClusterError, put_whole
 from node.control import Suffer
 from node.durable import Store
 from node.effects import Milestone
@@ -47,7 +47,7 @@ from orchestrator.faults import (
     numbered,
     suffering,
 )
-from orchestrator.replication import household
+from orchestrator.replication import founding, household
 from orchestrator.replication.exercise import Exercise, exercise
 from orchestrator.replication.homes import Condition, Standing
 from orchestrator.replication.story import Story
@@ -145,9 +145,7 @@ class Household:
         for replica in range(self._n):
             order = numbered(_lossy(suffering(replica, self._lasting, cut)), self._order)
             own = household.replica_folder(self._folder, replica)
-            partial = own / (LINKS_FILE + ".new")
-            partial.write_bytes(msgspec.json.encode(order))
-            partial.replace(own / LINKS_FILE)
+            put_whole(own / LINKS_FILE, msgspec.json.encode(order))
             if self._standing(replica).condition is Condition.RUNNING:
                 pid = household.pid_of(own)
                 assert pid is not None
@@ -185,7 +183,7 @@ def play(story: Story, written: bytes, out: Path | None = None) -> Ordeal:
                 _write_start(place, story, written, cluster, folder, started)
             done, healed_s = _exercised(story, folder, afflicted, chaos)
         finally:
-            if (folder / "cluster.json").exists():
+            if founding.is_founded(folder):
                 household.stop(folder)
             if place is not None:
                 _save_logs(place, folder, story.n)

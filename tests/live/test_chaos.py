@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator import trial
-from orchestrator.backends.fork_client import ForkServer
-from orchestrator.backends.processes import Processes, state_of
+from orchestrator.backends.fork_client import ForkServer, state_of
+from orchestrator.backends.processes import Processes
 from orchestrator.backends.simulation import Simulation
 from orchestrator.expectation import unmet
 from orchestrator.faults import Fault, Kill, Pause

@@ -9,7 +9,7 @@ import pytest
 
 from node import cluster, enlistment
 from node.cluster import ClusterError, Identity
-from node.enlistment import enlist, lay_card
+from node.enlistment import card_of, enlist, lay_card
 from node.protocols.pbft.configuration import Configuration
 from orchestrator.client import CLIENTS
 from orchestrator.replication import desks as at_desks
@@ -27,7 +27,7 @@ def desks(tmp_path: Path) -> Path:
     plan = Plan(2, Configuration(n=N, timeout_s=3.0))
     (folder / PLAN_FILE).write_bytes(msgspec.json.encode(plan))
     for replica in range(N):
-        lay_card(folder / str(replica), founding.card_of(identity(replica)))
+        lay_card(folder / str(replica), card_of(identity(replica)))
     return folder
 
 
@@ -84,7 +84,7 @@ def test_who_shows_no_card_is_named(
 
 
 def test_two_cards_of_one_key_make_no_cluster(desks: Path, tmp_path: Path) -> None:
-    lay_card(desks / "1", founding.card_of(identity(0)))
+    lay_card(desks / "1", card_of(identity(0)))
     with pytest.raises(ClusterError, match="share a exchange_public"):
         found_at(desks, tmp_path / "kv")
     assert not founding.is_founded(tmp_path / "kv")
@@ -100,7 +100,7 @@ def test_a_plan_that_is_none_is_refused(desks: Path, tmp_path: Path, plan: str) 
 def test_a_replica_takes_what_was_founded(desks: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    lay_card(desks / "3", founding.card_of(cluster.make_identity(own / cluster.KEY_FILE)))
+    lay_card(desks / "3", card_of(cluster.make_identity(own / cluster.KEY_FILE)))
     found_at(desks, tmp_path / "kv")
     enlist(own, 3, desks / "3")
     assert cluster.read(own) == cluster.read(tmp_path / "kv")

@@ -73,12 +73,8 @@ class NormalCase(Delivery):
         rule = "1999-4.2 pre-prepare"
         if sender != self._c.primary(message.view):
             return self._refuse(sender, Reason.NOT_PRIMARY, rule)
-        if self._is_early(message.view):
-            return self._keep_early(sender, message)
-        if message.view != self.view:
-            return self._refuse(sender, Reason.BAD_VIEW, rule)
-        if not self._log.is_within(message.sequence):
-            return self._refuse(sender, Reason.OUTSIDE_WATERMARKS, rule)
+        if not self._is_in_place(sender, message, rule):
+            return None
         batch = message.batch
         if not 0 < len(batch.requests) <= self._c.batch_requests_max:
             return self._refuse(sender, Reason.BAD_SHAPE, rule)
@@ -166,12 +162,8 @@ class NormalCase(Delivery):
         rule = "1999-4.2 prepare"
         if sender == self._c.primary(message.view):
             return self._refuse(sender, Reason.BAD_SHAPE, rule)
-        if self._is_early(message.view):
-            return self._keep_early(sender, message)
-        if message.view != self.view:
-            return self._refuse(sender, Reason.BAD_VIEW, rule)
-        if not self._log.is_within(message.sequence):
-            return self._refuse(sender, Reason.OUTSIDE_WATERMARKS, rule)
+        if not self._is_in_place(sender, message, rule):
+            return None
         slot = self._log.slot(message.sequence)
         said = slot.prepares.setdefault(sender, message.digest)
         if said != message.digest:
@@ -248,7 +240,19 @@ class NormalCase(Delivery):
             slot.settled.setdefault(sender, message.digest)
             self._check_committed(slot, message.sequence)
 
-    # What is said in a view that others have entered before this replica.
+    # What is said in another view, or in one that others have entered before this replica.
+
+    def _is_in_place(self, sender: ReplicaId, message: Early, rule: str) -> bool:
+        """Of this view and within the watermarks; what is early is kept, all else refused."""
+        if self._is_early(message.view):
+            self._keep_early(sender, message)
+        elif message.view != self.view:
+            self._refuse(sender, Reason.BAD_VIEW, rule)
+        elif not self._log.is_within(message.sequence):
+            self._refuse(sender, Reason.OUTSIDE_WATERMARKS, rule)
+        else:
+            return True
+        return False
 
     def _is_early(self, view: int) -> bool:
         return view > self.view or (view == self.view and not self.is_active)
