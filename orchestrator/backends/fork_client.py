@@ -18,6 +18,9 @@ from orchestrator.backends import BackendError
 
 #: A fork server that was told to end, and had only to kill its children, has so long, in seconds.
 END_S: Final = 5.0
+#: Letters of `state_of` once SIGSTOP or SIGCONT is obeyed, which is some time after kill().
+STOPPED: Final = frozenset("T")
+GOING_ON: Final = frozenset("RSD")
 
 
 @dataclass
@@ -141,7 +144,7 @@ def _environment() -> dict[str, str]:
 
 
 def state_of(pid: int | None) -> str:
-    """The kernel's letter for what a process does: T where it is stopped, nothing if it is gone."""
+    """The kernel's letter for what a process does (proc(5), stat): nothing if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):

@@ -39,7 +39,7 @@ from orchestrator.backends import (
     FaultError,
     Mustered,
 )
-from orchestrator.backends.fork_client import Child, ForkServer, state_of
+from orchestrator.backends.fork_client import GOING_ON, STOPPED, Child, ForkServer, state_of
 from orchestrator.casting import Cast, Part
 from orchestrator.faults import (
     Cut,
@@ -407,17 +407,22 @@ class Processes(Backend):
             raise FaultError(f"general {general} never said that it was done")
 
     def _pause(self, general: GeneralId) -> None:
-        self._signal(general, signal.SIGSTOP, "T")
+        self._signal(general, signal.SIGSTOP, STOPPED)
 
     def _unpause(self, general: GeneralId) -> None:
-        self._signal(general, signal.SIGCONT, "RSD")
+        self._signal(general, signal.SIGCONT, GOING_ON)
 
-    def _signal(self, general: GeneralId, number: int, states: str) -> None:
+    def _signal(self, general: GeneralId, number: int, then: frozenset[str]) -> None:
         """A signal to a general's process, and a look at the state that it puts it in."""
         child = self._children[general]
         self._server.kill(child, number)
-        if not self._hq.attend(
-            lambda: state_of(child.pid) in states, time.monotonic() + FAULT_S, look_s=LOOK_S
+        if (
+            not self._hq.attend(
+                lambda: child.has_ended or state_of(child.pid) in then,
+                time.monotonic() + FAULT_S,
+                look_s=LOOK_S,
+            )
+            or child.has_ended
         ):
             raise FaultError(f"general {general}'s process did not obey signal {number}")
 

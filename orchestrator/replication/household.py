@@ -29,14 +29,14 @@ from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.messages import ReplicaId
 from node.replica_runtime import STATUS_FILE
 from node.settings import PORT_FIRST, PORTS
-from orchestrator.backends.fork_client import state_of
+from orchestrator.backends.fork_client import GOING_ON, STOPPED, state_of
 from orchestrator.replication import founding
 from orchestrator.replication.homes import Condition, Standing
 
 HOST: Final = "127.0.0.1"
 PID_FILE: Final = "pid"
 LOG_FILE: Final = "replica.log"
-#: A replica has so long to start, or to end, in seconds.
+#: A replica has so long to start, or to end or obey a signal, in seconds.
 START_S: Final = 15.0
 END_S: Final = 5.0
 
@@ -135,12 +135,13 @@ def kill(folder: Path, replica: ReplicaId) -> None:
 
 
 def pause(folder: Path, replica: ReplicaId) -> None:
-    """SIGSTOP. ClusterError where the replica does not run."""
-    os.kill(_running(folder, replica), signal.SIGSTOP)
+    """SIGSTOP. ClusterError where the replica does not run, or goes on running."""
+    _signal(folder, replica, signal.SIGSTOP, STOPPED)
 
 
 def resume(folder: Path, replica: ReplicaId) -> None:
-    os.kill(_running(folder, replica), signal.SIGCONT)
+    """SIGCONT. ClusterError where the replica does not run, or stays stopped."""
+    _signal(folder, replica, signal.SIGCONT, GOING_ON)
 
 
 def stop(folder: Path) -> list[ReplicaId]:
@@ -177,6 +178,17 @@ def _running(folder: Path, replica: ReplicaId) -> int:
     return pid
 
 
+def _signal(folder: Path, replica: ReplicaId, number: signal.Signals, then: frozenset[str]) -> None:
+    """A signal to a replica's process, which obeys it some time after the call has returned."""
+    pid = _running(folder, replica)
+    os.kill(pid, number)
+    deadline_s = time.monotonic() + END_S
+    while state_of(pid) not in then:
+        if time.monotonic() > deadline_s:
+            raise ClusterError(f"replica {replica} of {folder} did not obey {number.name}")
+        time.sleep(0.001)
+
+
 def _end(pid: int, after_s: float = 0.0) -> None:
     """Waits for a process to end; kills it once the time is over."""
     deadline_s = time.monotonic() + after_s
@@ -203,7 +215,7 @@ def _standing(folder: Path, replica: ReplicaId) -> Standing:
     pid = pid_of(own)
     if pid is None:
         return Standing(replica, Condition.DOWN, None, told)
-    condition = Condition.PAUSED if state_of(pid) == "T" else Condition.RUNNING
+    condition = Condition.PAUSED if state_of(pid) in STOPPED else Condition.RUNNING
     return Standing(replica, condition, f"pid {pid}", told)
 
 

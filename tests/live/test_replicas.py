@@ -24,6 +24,7 @@ from node.protocols.pbft import wire
 from node.protocols.pbft.configuration import Configuration
 from node.protocols.pbft.messages import Asked, Request
 from orchestrator.__main__ import byzantine
+from orchestrator.backends.fork_client import state_of
 from orchestrator.client import Client
 from orchestrator.replication import household
 
@@ -230,6 +231,29 @@ def test_strangers_and_noise_at_the_door_are_refused(folder: Path) -> None:
         assert client.get("a") == b"1"
     outside.close()
     inside.close()
+
+
+def test_a_pause_that_was_told_has_happened(tmp_path: Path) -> None:
+    own = household.replica_folder(tmp_path, 0)
+    own.mkdir()
+    # More of them than processors: a signal waits until its process has one.
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass", str(own)])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    try:
+        (own / household.PID_FILE).write_text(f"{busy[0].pid}\n")
+        for _ in range(100):
+            household.pause(tmp_path, 0)
+            assert state_of(busy[0].pid) == "T"
+            household.resume(tmp_path, 0)
+            assert state_of(busy[0].pid) in tuple("RSD")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    with pytest.raises(ClusterError, match="not running"):
+        household.pause(tmp_path, 0)
 
 
 def test_the_commands(tmp_path: Path) -> None:
