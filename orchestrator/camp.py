@@ -28,7 +28,7 @@ from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig, Mount
 from docker.types.daemon import CancellableStream
 
 from node.orders import GeneralId
-from orchestrator import quarters, subnets
+from orchestrator import arp, quarters, subnets
 from orchestrator.engine import Engine, EngineError, refusals
 from orchestrator.quarters import COMMAND, FIELD, GENERAL_LABEL
 
@@ -49,6 +49,8 @@ LAST_WORDS_MAX: Final = 300
 
 _NETWORK_LABEL: Final = "com.docker.compose.network"
 _VOLUME_LABEL: Final = "com.docker.compose.volume"
+#: 409: it is being removed, or a volume is in use. 403: a container has not quite left a network.
+_IN_THE_WAY: Final = (403, 409)
 _NO_ROOM: Final = ("overlaps", "non-overlapping", "fully subnetted")
 
 
@@ -227,7 +229,9 @@ def new_id() -> str:
 
 
 def pitch(engine: Engine, id: str, generals: int, pool: IPv4Network) -> Camp:
-    """Makes the two networks of a camp. EngineError with advice where the pool has no room."""
+    """Makes the two networks of a camp. EngineError with advice where there is no room for it."""
+    if not engine.endpoint.is_remote and (objection := arp.objection(generals)):
+        raise EngineError(objection)
     prefix = subnets.prefix_for(generals)
     with ThreadPoolExecutor(2) as hands:
         plots = list(
@@ -398,15 +402,18 @@ def strike(engine: Engine, id: str, strike_s: float = STRIKE_S) -> None:
     with ThreadPoolExecutor(HANDS) as hands, refusals(f"removing run {id}"):
         while True:
             containers = [one["Id"] for one in api.containers(all=True, filters=by_label)]
-            _each(hands, containers, lambda one: api.remove_container(one, force=True, v=True))
+            refused = _each(
+                hands, containers, lambda one: api.remove_container(one, force=True, v=True)
+            )
             networks = [one["Id"] for one in api.networks(filters=by_label)]
-            _each(hands, networks, api.remove_network)
+            refused += _each(hands, networks, api.remove_network)
             volumes = [one["Name"] for one in _volumes(engine, by_label["label"])]
-            _each(hands, volumes, api.remove_volume)
+            refused += _each(hands, volumes, api.remove_volume)
             if not (containers or networks or volumes):
                 return
             if time.monotonic() > deadline_s:
-                raise EngineError(f"run {id} could not be removed within {strike_s:g} s")
+                why = "".join(f": {one}" for one in refused[:1])
+                raise EngineError(f"run {id} could not be removed within {strike_s:g} s{why}")
             time.sleep(LOOK_AGAIN_S)
 
 
@@ -487,14 +494,21 @@ def last_words(engine: Engine, container: str) -> str:
     return line[:LAST_WORDS_MAX]
 
 
-def _each(hands: ThreadPoolExecutor, ids: Iterable[str], do: Callable[[str], object]) -> None:
-    """Does it to each; what is gone already, or is being removed by another, is well."""
+def _each(hands: ThreadPoolExecutor, ids: Iterable[str], do: Callable[[str], object]) -> list[str]:
+    """Does it to each; what is gone already is well. What the engine said of those it left."""
 
-    def one(id: str) -> None:
-        with _unless_gone():
+    def one(id: str) -> str:
+        try:
             do(id)
+        except NotFound:
+            return ""
+        except APIError as error:
+            if error.status_code not in _IN_THE_WAY:
+                raise
+            return str(error.explanation)
+        return ""
 
-    list(hands.map(one, ids))
+    return [said for said in hands.map(one, ids) if said]
 
 
 @contextmanager
@@ -504,8 +518,7 @@ def _unless_gone() -> Iterator[None]:
     except NotFound:
         pass
     except APIError as error:
-        # 409: being removed. 403: a network that a container has not quite left.
-        if error.status_code not in (403, 409):
+        if error.status_code not in _IN_THE_WAY:
             raise
 
 

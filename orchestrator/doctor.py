@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from docker.errors import ContainerError
 
-from orchestrator import images, quarters, subnets
+from orchestrator import arp, images, quarters, subnets
 from orchestrator.engine import Engine, EngineError, connect, find_endpoint, refusals
 from orchestrator.images import Condition
 
 #: A plugin of the docker command that does not say its version by then is not there, in seconds.
 PLUGIN_S: Final = 10
+#: The fewest generals who withstand a traitor among them.
+GENERALS_MIN: Final = 4
 #: The port in a trial rule, where nobody listens.
 _TRIAL_PORT: Final = 9
 _BUILD: Final = "`byzantine images build`, with --offline where no image registry is reached"
@@ -129,8 +131,20 @@ def _memory(engine: Engine) -> Finding:
     bytes_free = _bytes_available() or int(info["MemTotal"])
     room = bytes_free // quarters.MEMORY_BYTES
     found = f"{bytes_free / 1e9:.1f} GB free, for {room} generals of 96 MiB at least"
-    state = State.GOOD if room >= 4 else State.MISSING
-    return Finding("memory", state, found, "" if room >= 4 else "end something, or take less")
+    state = State.GOOD if room >= GENERALS_MIN else State.MISSING
+    mend = "" if room >= GENERALS_MIN else "end something, or take less"
+    return Finding("memory", state, found, mend)
+
+
+def _arp(engine: Engine) -> Finding:
+    if engine.endpoint.is_remote or (room := arp.room()) is None:
+        return Finding(
+            "arp", State.ABSENT, "the table of the engine's host cannot be seen from here"
+        )
+    found = f"room for {room} containers at a time that all speak to each other"
+    state = State.GOOD if room >= GENERALS_MIN else State.MISSING
+    mend = "" if room >= GENERALS_MIN else arp.advice(arp.entries_of(GENERALS_MIN))
+    return Finding("arp", state, found, mend)
 
 
 def _image(image: images.Image) -> Callable[[Engine], Finding]:
@@ -199,6 +213,7 @@ _LIMITS: Final = {"MemoryLimit": "memory", "PidsLimit": "processes"}
 _LOOKS: Final[dict[str, Callable[[Engine], Finding]]] = {
     "subnets": _subnets,
     "memory": _memory,
+    "arp": _arp,
     **{f"image {image.title}": _image(image) for image in images.IMAGES},
     "nftables": _nftables,
     "netem": _netem,

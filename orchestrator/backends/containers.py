@@ -21,7 +21,7 @@ from node.control import Disband
 from node.links import TransportError
 from node.orders import GeneralId
 from node.settings import summons
-from orchestrator import camp, cuts, images, misfortunes, quarters, subnets
+from orchestrator import arp, camp, cuts, images, misfortunes, quarters, subnets
 from orchestrator.backends import BackendError, FaultError, Mustered
 from orchestrator.backends.fork_client import Child
 from orchestrator.backends.processes import Processes
@@ -63,6 +63,8 @@ class Containers(Processes):
         self._hands: ThreadPoolExecutor | None = None
         self._container_of: dict[GeneralId, str] = {}
         self._fault: BaseException | None = None
+        #: What the host's kernel had dropped for want of room before the muster.
+        self._times_full = 0
         self._logs: Path | None = None
         #: Links whose receiver's kernel drops what comes; how many packets it has dropped so far.
         self._held: frozenset[Link] = frozenset()
@@ -80,6 +82,7 @@ class Containers(Processes):
         self._learn(cast)
         self._logs = logs
         self._muster_s = muster_s = MUSTER_S + cast.n * MUSTER_EACH_S
+        self._times_full = arp.times_full()
         with _engine_errors():
             self._engine = connect(allow_remote=self._allow_remote)
             self._open_headquarters(self._engine, self._pitch(self._engine, cast.n))
@@ -170,7 +173,14 @@ class Containers(Processes):
     def _not_ready(self, generals: Iterable[GeneralId], why: str) -> BackendError:
         if self._fault is not None:
             return BackendError(str(self._fault))
-        return super()._not_ready(generals, why)
+        told = super()._not_ready(generals, why)
+        if arp.times_full() == self._times_full:
+            return told
+        needed = arp.entries_of(len(self._children))
+        return BackendError(
+            f"{told}; meanwhile this host's ARP table was full, of which they need {needed:,} "
+            f"entries beside what else is up: {arp.advice(needed)}"
+        )
 
     def _end_of(self, general: GeneralId) -> str | None:
         """How a general came to an end; the kernel's own hand is told by the engine alone."""

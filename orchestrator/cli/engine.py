@@ -108,16 +108,19 @@ def list_(allow_remote: bool, style: str) -> None:
 @click.argument("run", nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Also runs that are still being played.")
 @ALLOW_REMOTE
-def down(run: tuple[str, ...], is_all: bool, allow_remote: bool) -> None:
+def down(run: tuple[str, ...], is_all: bool, allow_remote: bool) -> int:
     """Remove what runs have made: those named, or all that nobody plays any more.
 
     Containers, networks, and volumes: what the replicas of a service wrote down is gone, too.
 
     RUN is an id, as in the project byzantine-<id>. What is left of a run whose orchestrator was
-    killed, and what --keep has kept, is found by its labels.
+    killed, and what --keep has kept, is found by its labels. Exit code 4 if one cannot be removed.
     """
     from orchestrator import camp
     from orchestrator.engine import EngineError, connect
+    from orchestrator.exitcodes import ExitCode
+
+    code = ExitCode.AS_EXPECTED
 
     if run and is_all:
         raise click.UsageError("--all is for all runs: name none")
@@ -131,12 +134,19 @@ def down(run: tuple[str, ...], is_all: bool, allow_remote: bool) -> None:
             if one.is_in_use and not (run or is_all):
                 click.echo(f"{camp.project_of(one.id)}  still played: left alone")
                 continue
-            camp.strike(engine, one.id)
+            try:
+                camp.strike(engine, one.id)
+            except EngineError as error:
+                # The next one may be easier.
+                click.echo(str(error), err=True)
+                code = ExitCode.INFRASTRUCTURE
+                continue
             told = f"{len(one.containers)} containers, {len(one.networks)} networks"
             told += f", {len(one.volumes)} volumes" if one.volumes else ""
             click.echo(f"{camp.project_of(one.id)}  removed: {told}")
     except EngineError as error:
         _fail(error)
+    return code
 
 
 def _known(found: Collection[str]) -> str:

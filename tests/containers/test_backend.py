@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from orchestrator import camp, images, quarters, subnets, trial
+from orchestrator import arp, camp, images, quarters, subnets, trial
 from orchestrator.__main__ import byzantine
 from orchestrator.backends import Backend, BackendError
 from orchestrator.backends.containers import MUSTER_S, Containers
@@ -295,6 +295,34 @@ def test_a_general_whose_program_fails_at_its_start_is_quoted_at_once(
     assert time.monotonic() - started_s < MUSTER_S / 2, "told at once, not at the deadline"
 
 
+def test_more_than_the_hosts_arp_table_has_room_for_are_refused_at_once(
+    parts: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(arp, "LIMIT", tmp_path / "gc_thresh3")
+    arp.LIMIT.write_text("19\n")
+    why = "4 containers .* need 20 entries .* holds 19, enough for 3: .*gc_thresh3=40"
+    with pytest.raises(BackendError, match=why), Containers() as backend:
+        backend.muster(parts, None)
+
+
+def test_an_arp_table_that_was_full_is_told_beside_who_did_not_come_up(
+    parts: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter((7, 8))
+    monkeypatch.setattr(arp, "times_full", lambda: next(counts))
+    put_up = camp.Camp.put_up
+
+    def muddled(
+        self: camp.Camp, general: int, image: str, given: dict[str, str], token: bytes
+    ) -> str:
+        return put_up(self, general, image, given | {"BYZANTINE_PORT": "seven"}, token)
+
+    monkeypatch.setattr(camp.Camp, "put_up", muddled)
+    why = r"it failed .*; meanwhile this host's ARP table was full, .* 20 entries .*gc_thresh3=40"
+    with pytest.raises(BackendError, match=why), Containers() as backend:
+        backend.muster(parts, None)
+
+
 def test_an_engine_that_refuses_to_start_one_is_quoted(
     parts: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +392,29 @@ def test_what_is_kept_stays_until_it_is_taken_down(built: Engine, tmp_path: Path
     removed = CliRunner().invoke(byzantine, ["down", f"byzantine-{kept.id}"])
     assert removed.exit_code == 0
     assert "removed: 4 containers, 2 networks" in removed.output
+
+
+def test_a_run_that_cannot_be_removed_is_told_and_the_next_one_is(
+    built: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's container has a volume of the first."""
+    strike = camp.strike
+    monkeypatch.setattr(camp, "strike", lambda engine, id: strike(engine, id, strike_s=0.5))
+    ids = sorted(camp.new_id() for _ in range(2))
+    for id in ids:
+        labels = {camp.RUN_LABEL: id, camp.OWNER_LABEL: camp.this_process()}
+        built.client.volumes.create(f"byzantine-{id}_replica-0", labels=labels)
+    stranger = built.client.containers.create(
+        images.GENERAL.name, volumes={f"byzantine-{ids[0]}_replica-0": {"bind": "/mnt"}}
+    )
+    try:
+        done = CliRunner().invoke(byzantine, ["down", *ids], standalone_mode=False)
+        assert done.return_value == 4
+        assert re.search(f"{ids[0]} could not be removed .*in use.*{stranger.id}", done.stderr)
+        assert f"byzantine-{ids[1]}  removed: 0 containers, 0 networks, 1 volumes" in done.stdout
+    finally:
+        stranger.remove(force=True)
+        strike(built, ids[0])
 
 
 def test_a_run_that_does_not_exist_is_refused() -> None:

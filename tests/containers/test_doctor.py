@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator import doctor, images, subnets
+from orchestrator import arp, doctor, images, subnets
 from orchestrator.__main__ import byzantine
 from orchestrator.engine import Engine
 
@@ -24,7 +25,8 @@ def test_a_healthy_machine_is_called_so(built: Engine) -> None:
     in_the_way = {w: f for w, f in findings.items() if f["state"] not in ("good", "absent")}
     assert (code, in_the_way) == (0, {})
     assert set(findings) == {
-        *("engine", "compose", "buildx", "subnets", "memory", "nftables", "netem"),
+        *("engine", "compose", "buildx", "subnets", "memory", "arp", "nftables"),
+        "netem",
         *("image general", "image orchestrator", "image link-fault"),
     }
 
@@ -42,6 +44,18 @@ def test_a_pool_without_room_for_a_run_is_in_the_way(
     code, findings = examine()
     assert (code, findings["subnets"]["state"]) == (4, "missing")
     assert "byzantine down" in findings["subnets"]["mend"]
+
+
+def test_an_arp_table_without_room_for_four_is_in_the_way(
+    built: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert examine()[1]["arp"]["state"] == "good"
+    monkeypatch.setattr(arp, "LIMIT", tmp_path / "gc_thresh3")
+    arp.LIMIT.write_text("19\n")
+    code, findings = examine()
+    assert (code, findings["arp"]["state"]) == (4, "missing")
+    assert "room for 3 " in findings["arp"]["found"]
+    assert "gc_thresh3=40" in findings["arp"]["mend"]
 
 
 def test_a_pool_that_is_none_is_in_the_way(built: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
