@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -13,20 +14,26 @@ from typing import Any, Final
 
 import click
 
-from orchestrator.cli.accuracy import accuracy
-from orchestrator.cli.campaign import bounds, shrink, sweep
-from orchestrator.cli.chances import losses, odds
-from orchestrator.cli.cluster import order, status, up
-from orchestrator.cli.compose import compose
-from orchestrator.cli.costs import compare, plot
-from orchestrator.cli.engine import doctor, down, images
-from orchestrator.cli.files import list_, schema, validate
-from orchestrator.cli.inspect import journal, logs, trace, verify, views
-from orchestrator.cli.kv import kv
-from orchestrator.cli.proof import audit, evidence
-from orchestrator.cli.run import run
-from orchestrator.cli.tree import tree
-
+#: Each command's name and the module of `orchestrator.cli` that has it: one is loaded, not all.
+_COMMANDS: Final = {
+    name: module
+    for module, names in {
+        "run": ["run"],
+        "kv": ["kv"],
+        "campaign": ["sweep", "shrink", "bounds"],
+        "files": ["validate", "schema", "list"],
+        "inspect": ["logs", "verify", "views", "journal", "trace"],
+        "tree": ["tree"],
+        "proof": ["audit", "evidence"],
+        "accuracy": ["accuracy"],
+        "engine": ["doctor", "images", "down"],
+        "compose": ["compose"],
+        "cluster": ["up", "status", "order"],
+        "costs": ["compare", "plot"],
+        "chances": ["losses", "odds"],
+    }.items()
+    for name in names
+}
 #: Objects that may be made before the collector looks for garbage: what modules consist of is none,
 #: and looking through it time and again is a tenth of the time that a command takes to start.
 _UNCOLLECTED_MAX: Final = 200_000
@@ -42,6 +49,18 @@ _EPILOG = """Exit codes: 0 as expected, 1 a promise broken or expect unmet, 2 us
 
 class _Laboratory(click.Group):
     """Commands whose reader may leave, and whose disk may be full: neither is a verdict."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"orchestrator.cli.{_COMMANDS[name]}")
+        # What would hide a word of Python's own has a line under it.
+        command = getattr(module, name, None) or getattr(module, f"{name}_")
+        assert isinstance(command, click.Command)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -63,39 +82,6 @@ class _Laboratory(click.Group):
 @click.version_option(package_name="byzantine", prog_name="byzantine")
 def byzantine() -> None:
     """A laboratory for Byzantine agreement: Lamport's generals for real."""
-
-
-for command in (
-    run,
-    kv,
-    sweep,
-    shrink,
-    bounds,
-    validate,
-    schema,
-    list_,
-    logs,
-    tree,
-    verify,
-    audit,
-    evidence,
-    accuracy,
-    views,
-    journal,
-    trace,
-    doctor,
-    images,
-    compose,
-    up,
-    status,
-    order,
-    down,
-    compare,
-    plot,
-    losses,
-    odds,
-):
-    byzantine.add_command(command)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
@@ -38,7 +39,7 @@ from orchestrator.scenario import Outcome
 from tests.stage import A, R, a, play
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(byzantine.commands)
+COMMANDS = byzantine.list_commands(click.Context(byzantine))
 #: A simulated run that takes minutes, so that it can be interrupted.
 LONG = ("--protocol", "oral", "-n", "40", "-m", "4", "--set", "force=true")
 
