@@ -114,6 +114,8 @@ class General:
         self.refusals: Counter[tuple[GeneralId, Reason]] = Counter()
         self.decision: Decide | None = None
         self._refused_of: Counter[GeneralId] = Counter()
+        #: The bytes that were decoded last, and what they say.
+        self._last: tuple[bytes, Message | wire.Malformed] = b"", wire.decode(b"")
         self._bytes_out_of_place: Counter[GeneralId] = Counter()
         #: Timers that are set, on this general's own clock.
         self._timers: dict[str, SetTimer] = {}
@@ -230,10 +232,12 @@ class General:
     def receive(self, sender: GeneralId, data: bytes, at_s: float) -> list[Action]:
         """One message from the sender that the transport proved. Total: any bytes will do."""
         own_s = self._read_clock(at_s)
-        if self._refused_of[sender] >= 2 * REFUSALS_ENTERED:
+        if self._refused_of.get(sender, 0) >= 2 * REFUSALS_ENTERED:
             self.refusals[sender, Reason.QUOTA] += 1
             return []
-        message = wire.decode(data)
+        # Generals who agree say the same in a round, byte for byte.
+        message = self._last[1] if data == self._last[0] else wire.decode(data)
+        self._last = data, message
         if isinstance(message, wire.Malformed):
             return self._refuse(sender, message.reason, "A1")
         if message.run != self._run:
@@ -371,7 +375,7 @@ class General:
             self._bytes_out_of_place[sender] += len(data)
         if in_place or self._bytes_out_of_place[sender] <= OUT_OF_PLACE_BYTES_KEPT:
             self.journal.append(Heard(at_s, sender, data))
-        return self._performed(effects)
+        return self._performed(effects) if effects else []
 
     def _act(self, event: Event) -> list[Action]:
         """Hands an event to the machine and carries out what it asks."""

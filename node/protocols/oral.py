@@ -21,6 +21,7 @@ from node.effects import Decide, Effect, Reason, Refuse, Send
 from node.messages import Content, Oral
 from node.orders import Codes, Domain, GeneralId, Value, others
 from node.protocols import paths
+from node.protocols.paths import Positions
 from node.quorums import lockstep_rounds, majorities, tally
 
 
@@ -44,6 +45,11 @@ class OralMessages:
         self._order = order
         self._peers = others(range(n), commander, me)
         self._default = domain.code(domain.default)
+        #: For each round from the third on, where its rows hold what becomes my level. Looked up
+        #: before the rounds, for a forked process is given a copy of each page that it touches.
+        self._places = [
+            self._taken_from(round) for round in range(3, self.rounds + 1) if me != commander
+        ]
         #: levels[r - 1]: (paths of r generals,) codes; levels[0] is what the commander said.
         self.levels: list[Codes] = []
 
@@ -85,18 +91,21 @@ class OralMessages:
         count = values_in_frame(len(self._peers) + 2, round)
         told, refused = self._read(speakers, count, heard)
         if round > 2:
-            size, length = len(self._peers), round - 2
-            # My rank among the peers of those who come before me, and among the others'.
-            before = self._me - (self._me > self._commander)
-            mine = max(before - 1, 0), min(before, size - 1)
-            rows = told[:before], told[before:]
-            without_me = [
-                part.take(paths.avoiding(size, length, rank), axis=1)
-                for part, rank in zip(rows, mine, strict=True)
-            ]
-            told = np.concatenate(without_me).reshape(-1)[paths.arrivals(size, round - 1)]
+            before, earlier, later, arrivals = self._places[round - 3]
+            without_me = told[:before].take(earlier, axis=1), told[before:].take(later, axis=1)
+            told = np.concatenate(without_me).reshape(-1)[arrivals]
         self.levels.append(told.reshape(-1))
         return refused
+
+    def _taken_from(self, round: int) -> tuple[int, Positions, Positions, Positions]:
+        """How many rows are of peers before me; the paths without me in these and in the others';
+        and where each of my paths is then."""
+        size = len(self._peers)
+        # My rank among the peers of those who come before me, and among the others'.
+        before = self._me - (self._me > self._commander)
+        earlier = paths.avoiding(size, round - 2, max(before - 1, 0))
+        later = paths.avoiding(size, round - 2, min(before, size - 1))
+        return before, earlier, later, paths.arrivals(size, round - 1)
 
     def _read(
         self,
