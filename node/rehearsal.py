@@ -12,16 +12,10 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
-import msgspec
-
 from node.control import Enlisted, Muster, Roster
-from node.effects import Send
-from node.events import Received, Started
-from node.general import Action, Deliver, General, loyal_machine
-from node.messages import Frame
+from node.general import Action, Deliver, General
 from node.orders import Brief, GeneralId
 from node.protocols import catalogue, paths
-from node.signatures import Chains
 
 GENERALS: Final = 5
 _FEW: Final = {catalogue.TWO_GENERALS: 2}
@@ -29,8 +23,6 @@ _FEW: Final = {catalogue.TWO_GENERALS: 2}
 TRAITORS_MAX: Final = 2
 #: Tables larger than this together, in bytes, are left to each general's own need.
 TABLES_BYTES_MAX: Final = 1 << 28
-#: OM's last round is not played alone where each frame has more values.
-MIRRORED_VALUES_MAX: Final = 1 << 16
 _RUN: Final = bytes(32)
 
 
@@ -49,34 +41,13 @@ def lay_out(brief: Brief) -> None:
             paths.avoiding(lieutenants, length - 1, rank)
 
 
-def rehearse(brief: Brief, me: GeneralId | None = None) -> None:
-    """Plays the brief's protocol among a few loyal generals who hand each other their frames, and
-    `me`'s part in OM once more, alone and at its full size.
+def rehearse(brief: Brief) -> None:
+    """Plays the brief's protocol among a few loyal generals who hand each other their frames.
 
     Never fails: whatever is wrong with a brief is the real run's to say.
     """
     with suppress(Exception):
         _rehearse(_small(brief))
-        if brief.protocol == "oral" and me not in (None, brief.commander):
-            _mirror(me, msgspec.structs.replace(brief, value=brief.domain.default))
-
-
-def _mirror(me: GeneralId, brief: Brief) -> None:
-    """One lieutenant's rounds, in which all others say what he says himself."""
-    if paths.count(brief.n - 2, brief.m) > MIRRORED_VALUES_MAX:
-        return
-    assert brief.commander is not None
-    chains = Chains(_RUN, brief.protocol, {})
-    machine = loyal_machine(me, brief, chains)
-    said = loyal_machine(brief.commander, brief, chains).on_event(Started(0.0))
-    heard = deque([(brief.commander, order) for order in said if isinstance(order, Send)])
-    machine.on_event(Started(0.0))
-    while heard:
-        sender, send = heard.popleft()
-        effects = machine.on_event(Received(sender, Frame(_RUN, send.round, send.body)))
-        for effect in effects:
-            if isinstance(effect, Send):
-                heard.extend((peer, effect) for peer in effect.to)
 
 
 def _rehearse(brief: Brief) -> None:
