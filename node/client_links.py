@@ -15,6 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from node.links import (
+    CURVE_OVERHEAD_BYTES,
     Gate,
     Place,
     TransportError,
@@ -113,7 +114,7 @@ class Counterpart:
         for endpoint, key in replicas:
             link = self._context.socket(zmq.DEALER)
             introduce(link, z85.encode(public), z85.encode(secret), z85.encode(key))
-            link.maxmsgsize = PACKET_BYTES_MAX + 64
+            link.maxmsgsize = PACKET_BYTES_MAX + CURVE_OVERHEAD_BYTES
             link.sndhwm = link.rcvhwm = PACKETS_MAX
             link.connect(endpoint)
             self._links.append(link)

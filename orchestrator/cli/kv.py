@@ -194,6 +194,25 @@ def status(folder: Path, style: str) -> int:
 
 
 @kv.command()
+@click.argument("replica", type=click.IntRange(min=0), required=False)
+@_folder
+@_style
+def logs(folder: Path, replica: int | None, style: str) -> None:
+    """Show what the replicas told of themselves, all or one of them: starts, views, states that
+    they took over, who they found out."""
+    from node.words import json_line
+    from orchestrator.replication.homes import home_of
+    from orchestrator.replication.logs import events, told
+
+    with _cluster_errors():
+        said = home_of(folder).logs(folder.absolute())
+    if replica is not None and replica not in said:
+        raise click.UsageError(f"there is no replica {replica}: they are 0 to {len(said) - 1}")
+    for one in events(said if replica is None else {replica: said[replica]}):
+        click.echo(json_line(one.fields) if style == "json" else told(one))
+
+
+@kv.command()
 @_folder
 def down(folder: Path) -> None:
     """Stop the replicas; `byzantine up --service kv` starts them again."""

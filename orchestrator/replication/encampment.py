@@ -105,6 +105,13 @@ def stop(folder: Path) -> list[ReplicaId]:
         return _each(running, end)
 
 
+def logs(folder: Path) -> dict[ReplicaId, bytes]:
+    """What each replica has put out since its container was made."""
+    with _engine() as engine:
+        containers = _containers(engine, folder)
+        return dict(_each(containers, lambda r, one: (r, camp.log(engine, one["Id"]))))
+
+
 # Founding.
 
 

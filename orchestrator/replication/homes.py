@@ -61,6 +61,8 @@ class Home(Protocol):
 
     def stop(self, folder: Path) -> list[ReplicaId]: ...
 
+    def logs(self, folder: Path) -> dict[ReplicaId, bytes]: ...
+
 
 def home_of(folder: Path) -> Home:
     """Where the replicas of a folder's cluster live, if there is one. ClusterError: elsewhere."""

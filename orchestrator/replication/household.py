@@ -159,6 +159,18 @@ def stop(folder: Path) -> list[ReplicaId]:
     return list(running)
 
 
+def logs(folder: Path) -> dict[ReplicaId, bytes]:
+    """What each replica has put out since it was founded."""
+    files = {
+        member.replica: replica_folder(folder, member.replica) / LOG_FILE
+        for member in cluster.read(folder).members
+    }
+    try:
+        return {r: path.read_bytes() if path.exists() else b"" for r, path in files.items()}
+    except OSError as error:
+        raise ClusterError(f"{error.filename}: {error.strerror}") from error
+
+
 def pid_of(own: Path) -> int | None:
     """The process that runs this replica, or None: a number alone may be another's by now."""
     try:

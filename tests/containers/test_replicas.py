@@ -58,6 +58,7 @@ def test_the_commands(built: Engine, folder: Path) -> None:
     say("kv", "delete", "name")
     say("kv", "resume", "2")
     say("kv", "get", "name", code=1)
+    assert say("kv", "logs", "2").count("replica 2  started as process") == 1
     say("kv", "pause", "0")
     assert say("kv", "down") == "stopped: 0, 1, 2, 3\n"
     say("kv", "status", code=3)

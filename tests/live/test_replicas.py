@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -279,11 +280,18 @@ def test_the_commands(tmp_path: Path) -> None:
         say("kv", "delete", "name")
         say("kv", "resume", "2")
         assert "paused" not in say("kv", "status")
+        told = [
+            json.loads(line) for line in say("kv", "logs", "3", "--format", "json").splitlines()
+        ]
+        assert [one["event"] for one in told] == ["started", "started"]
+        assert "replica 3  started as process" in say("kv", "logs")
         say("kv", "pause", "1")
         say("kv", "get", "name", code=1)
     finally:
         assert say("kv", "down") == "stopped: 0, 1, 2, 3\n"
     say("kv", "status", code=3)
+    ends = [line for line in say("kv", "logs").splitlines() if line.endswith("  ended")]
+    assert len(ends) == 4
 
 
 def test_a_store_of_another_replica_is_refused(tmp_path: Path) -> None:
