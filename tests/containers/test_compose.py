@@ -196,8 +196,9 @@ def test_replicas_of_compose_are_quartered_as_those_of_a_camp(
     ours, theirs = (built.client.api.inspect_container(id) for id in (put_up, composed))
     assert _given(ours) == _given(theirs)
     assert sorted(_networks(ours)) == sorted(_networks(theirs)) == ["command", "field"]
-    (container,) = [one for one in built.client.containers.list() if one.id == composed]
-    shown = container.exec_run(["sh", "-c", "stat -c '%A %u %n' /var/lib/byzantine/*"])
+    shown = built.client.containers.get(composed).exec_run(
+        ["sh", "-c", "stat -c '%A %u %n' /var/lib/byzantine/*"]
+    )
     assert b"-rw------- 65532 /var/lib/byzantine/key" in shown.output
 
 
