@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -129,9 +130,20 @@ def put_until_it_dies_and_comes_back(
         assert f"{victim}/conflicting" not in one["refusals"]
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("office", ["primary", "backup"])
-@pytest.mark.parametrize("kind", KINDS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """At every kind of step both offices and both moments, not each office at each moment; with
+    `--exhaustive` all."""
+    if "office" in metafunc.fixturenames:
+        deaths = list(product(KINDS, ("primary", "backup"), ("before", "after")))
+        if not metafunc.config.getoption("--exhaustive"):
+            deaths = [
+                (kind, office, moment)
+                for kind, office, moment in deaths
+                if (KINDS.index(kind) + (office == "primary") + (moment == "before")) % 2
+            ]
+        metafunc.parametrize(("kind", "office", "moment"), deaths)
+
+
 def test_who_dies_at_a_step_comes_back_with_what_it_promised(
     built: Engine, folder: Path, start: Start, kind: str, office: str, moment: str
 ) -> None:
