@@ -48,8 +48,8 @@ def told(event: Event) -> str:
     if name == "view":
         name = "entered" if event.fields.get("is_active") else "wanted"
     try:
-        what = _FORMS.get(name, name).format_map(event.fields)
-    except (LookupError, ValueError, AttributeError):
+        what = _FORMS[name].format_map(event.fields)
+    except KeyError:
         what = name
     rule = f"  {event.fields['rule']}" if "rule" in event.fields else ""
     moment = datetime.fromtimestamp(event.at_s).isoformat(" ", "milliseconds")

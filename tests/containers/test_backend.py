@@ -258,18 +258,23 @@ def test_a_general_who_is_killed_is_lost_at_once_and_the_run_ends(
     assert 2 not in decided
 
 
+def give_all(monkeypatch: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+    """Has every container made with these variables as well."""
+    put_up = camp.Camp.put_up
+
+    def given_more(
+        self: camp.Camp, general: int, image: str, given: dict[str, str], token: bytes
+    ) -> str:
+        return put_up(self, general, image, given | more, token)
+
+    monkeypatch.setattr(camp.Camp, "put_up", given_more)
+
+
 def test_a_general_who_cannot_come_up_is_named(
     parts: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a general may not bind is no address of his container."""
-    put_up = camp.Camp.put_up
-
-    def astray(
-        self: camp.Camp, general: int, image: str, given: dict[str, str], token: bytes
-    ) -> str:
-        return put_up(self, general, image, given | {"BYZANTINE_BIND_HOST": "192.0.2.1"}, token)
-
-    monkeypatch.setattr(camp.Camp, "put_up", astray)
+    give_all(monkeypatch, {"BYZANTINE_BIND_HOST": "192.0.2.1"})
     why = r"node \d not ready: it could not listen on a port .*: cannot listen on 192.0.2.1:"
     started_s = time.monotonic()
     with pytest.raises(BackendError, match=why), Containers() as backend:
@@ -280,14 +285,7 @@ def test_a_general_who_cannot_come_up_is_named(
 def test_a_general_whose_program_fails_at_its_start_is_quoted_at_once(
     parts: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_up = camp.Camp.put_up
-
-    def muddled(
-        self: camp.Camp, general: int, image: str, given: dict[str, str], token: bytes
-    ) -> str:
-        return put_up(self, general, image, given | {"BYZANTINE_PORT": "seven"}, token)
-
-    monkeypatch.setattr(camp.Camp, "put_up", muddled)
+    give_all(monkeypatch, {"BYZANTINE_PORT": "seven"})
     why = r"node \d not ready: it failed \(exit status 2\): .*argument --port: .*'seven'"
     started_s = time.monotonic()
     with pytest.raises(BackendError, match=why), Containers() as backend:
@@ -310,14 +308,7 @@ def test_an_arp_table_that_was_full_is_told_beside_who_did_not_come_up(
 ) -> None:
     counts = iter((7, 8))
     monkeypatch.setattr(arp, "times_full", lambda: next(counts))
-    put_up = camp.Camp.put_up
-
-    def muddled(
-        self: camp.Camp, general: int, image: str, given: dict[str, str], token: bytes
-    ) -> str:
-        return put_up(self, general, image, given | {"BYZANTINE_PORT": "seven"}, token)
-
-    monkeypatch.setattr(camp.Camp, "put_up", muddled)
+    give_all(monkeypatch, {"BYZANTINE_PORT": "seven"})
     why = r"it failed .*; meanwhile this host's ARP table was full, .* 20 entries .*gc_thresh3=40"
     with pytest.raises(BackendError, match=why), Containers() as backend:
         backend.muster(parts, None)

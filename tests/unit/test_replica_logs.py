@@ -54,3 +54,8 @@ def test_what_is_no_event_is_shown_in_its_place_and_obeyed_by_no_terminal(odd: b
 def test_an_event_without_its_fields_is_named(fields: dict[str, object]) -> None:
     (event,) = events({0: line(1.0, "restored", **fields)})
     assert told(event).endswith("replica 0  restored")
+
+
+def test_an_event_of_another_kind_is_named_and_no_format() -> None:
+    (event,) = events({0: line(1.0, "{at_s}")})
+    assert told(event).endswith("replica 0  {at_s}")
