@@ -49,8 +49,6 @@ LAST_WORDS_MAX: Final = 300
 
 _NETWORK_LABEL: Final = "com.docker.compose.network"
 _VOLUME_LABEL: Final = "com.docker.compose.volume"
-#: 409: it is being removed, or a volume is in use. 403: a container has not quite left a network.
-_IN_THE_WAY: Final = (403, 409)
 _NO_ROOM: Final = ("overlaps", "non-overlapping", "fully subnetted")
 
 
@@ -497,29 +495,28 @@ def last_words(engine: Engine, container: str) -> str:
 def _each(hands: ThreadPoolExecutor, ids: Iterable[str], do: Callable[[str], object]) -> list[str]:
     """Does it to each; what is gone already is well. What the engine said of those it left."""
 
-    def one(id: str) -> str:
-        try:
+    def one(id: str) -> list[str]:
+        with _unless_gone() as said:
             do(id)
-        except NotFound:
-            return ""
-        except APIError as error:
-            if error.status_code not in _IN_THE_WAY:
-                raise
-            return str(error.explanation)
-        return ""
+        return said
 
-    return [said for said in hands.map(one, ids) if said]
+    return [why for said in hands.map(one, ids) for why in said]
 
 
 @contextmanager
-def _unless_gone() -> Iterator[None]:
+def _unless_gone() -> Iterator[list[str]]:
+    """What is gone, or is going, is well. What the engine said of what is still there."""
+    said: list[str] = []
     try:
-        yield
+        yield said
     except NotFound:
         pass
     except APIError as error:
-        if error.status_code not in _IN_THE_WAY:
+        # 409: it is being removed, or a volume is in use. 403: a container has not quite left a
+        # network.
+        if error.status_code not in (403, 409):
             raise
+        said.append(str(error.explanation))
 
 
 def project_of(id: str) -> str:

@@ -131,9 +131,7 @@ def _memory(engine: Engine) -> Finding:
     bytes_free = _bytes_available() or int(info["MemTotal"])
     room = bytes_free // quarters.MEMORY_BYTES
     found = f"{bytes_free / 1e9:.1f} GB free, for {room} generals of 96 MiB at least"
-    state = State.GOOD if room >= GENERALS_MIN else State.MISSING
-    mend = "" if room >= GENERALS_MIN else "end something, or take less"
-    return Finding("memory", state, found, mend)
+    return _room("memory", room, found, "end something, or take less")
 
 
 def _arp(engine: Engine) -> Finding:
@@ -142,9 +140,14 @@ def _arp(engine: Engine) -> Finding:
             "arp", State.ABSENT, "the table of the engine's host cannot be seen from here"
         )
     found = f"room for {room} containers at a time that all speak to each other"
-    state = State.GOOD if room >= GENERALS_MIN else State.MISSING
-    mend = "" if room >= GENERALS_MIN else arp.advice(arp.entries_of(GENERALS_MIN))
-    return Finding("arp", state, found, mend)
+    return _room("arp", room, found, arp.advice(arp.entries_of(GENERALS_MIN)))
+
+
+def _room(what: str, generals: int, found: str, mend: str) -> Finding:
+    """Whether so many generals are enough for a run."""
+    if generals >= GENERALS_MIN:
+        return Finding(what, State.GOOD, found)
+    return Finding(what, State.MISSING, found, mend)
 
 
 def _image(image: images.Image) -> Callable[[Engine], Finding]:

@@ -416,14 +416,12 @@ class Processes(Backend):
         """A signal to a general's process, and a look at the state that it puts it in."""
         child = self._children[general]
         self._server.kill(child, number)
-        if (
-            not self._hq.attend(
-                lambda: child.has_ended or state_of(child.pid) in then,
-                time.monotonic() + FAULT_S,
-                look_s=LOOK_S,
-            )
-            or child.has_ended
-        ):
+
+        def is_over() -> bool:
+            return child.has_ended or state_of(child.pid) in then
+
+        deadline_s = time.monotonic() + FAULT_S
+        if not self._hq.attend(is_over, deadline_s, look_s=LOOK_S) or child.has_ended:
             raise FaultError(f"general {general}'s process did not obey signal {number}")
 
     def _kill(self, general: GeneralId) -> None:

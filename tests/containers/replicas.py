@@ -24,11 +24,16 @@ def up(folder: Path, n: int = 4, casting: dict[int, str] | None = None, **switch
     encampment.put_up(folder, configuration, "kv", 4, casting or {})
 
 
-def container_of(engine: Engine, folder: Path) -> dict[int, str]:
-    """The id of each replica's container."""
+def camp_of(engine: Engine, folder: Path) -> camp.Found:
     id = (folder / CAMP_FILE).read_text().strip()
     (found,) = [one for one in camp.find(engine) if one.id == id]
-    return {replica: str(one["Id"]) for replica, one in found.container_of().items()}
+    return found
+
+
+def container_of(engine: Engine, folder: Path) -> dict[int, str]:
+    """The id of each replica's container."""
+    containers = camp_of(engine, folder).container_of()
+    return {replica: str(one["Id"]) for replica, one in containers.items()}
 
 
 def left_of(engine: Engine, id: str) -> list[str]:

@@ -19,13 +19,12 @@ from docker.types import EndpointConfig
 
 from node.protocols.pbft import key_value as kv
 from node.protocols.pbft.effects import Learnt, Prepared, Record, ViewEntered
-from orchestrator import camp, images, misfortunes, quarters
+from orchestrator import images, misfortunes, quarters
 from orchestrator.client import Client
 from orchestrator.engine import Engine
 from orchestrator.replication import encampment
 from orchestrator.replication.exercise import exercise
-from orchestrator.replication.homes import CAMP_FILE
-from tests.containers.replicas import await_told, told, up, views
+from tests.containers.replicas import await_told, camp_of, told, up, views
 from tests.containers.test_attacks_pbft import FalseClient, closing_all
 
 N = 4
@@ -42,7 +41,7 @@ def dying(
     engine: Engine, start: Start, folder: Path, victim: int, step: str, moment: str
 ) -> Container:
     """A container in the place of a replica's, which will not survive the step; it is up."""
-    pitched = pitched_of(engine, folder)
+    pitched = camp_of(engine, folder).pitched(engine)
     version = engine.client.api.api_version
     container = start(
         images.GENERAL.name,
@@ -58,12 +57,6 @@ def dying(
     )
     await_so(lambda: b'"started"' in container.logs())
     return container
-
-
-def pitched_of(engine: Engine, folder: Path) -> camp.Camp:
-    id = (folder / CAMP_FILE).read_text().strip()
-    (found,) = [one for one in camp.find(engine) if one.id == id]
-    return found.pitched(engine)
 
 
 def executed(folder: Path, replica: int) -> int:
@@ -168,7 +161,7 @@ def test_who_dies_as_it_learns_comes_back_with_what_it_promised(
     up(folder)
     encampment.kill(folder, 2)
     container = dying(built, start, folder, 2, Learnt.__name__, moment)
-    pitched = pitched_of(built, folder)
+    pitched = camp_of(built, folder).pitched(built)
     false = FalseClient(folder, 3)
     misfortunes.disconnect(built, pitched.id, container.id)
     with closing_all(false), Client(folder, 0) as client:

@@ -133,7 +133,7 @@ class ClientMachine:
         while (
             self._queue
             and len(self._under_way) < self._requests_max
-            and self._next(at_s) - self._oldest(self._next(at_s)) < CLIENT_WINDOW
+            and (following := self._next(at_s)) - self._oldest(following) < CLIENT_WINDOW
         ):
             said.append(self._say(self._queue, at_s, is_read_only=False))
         while self._reads and len(self._under_way) < self._requests_max:
@@ -166,7 +166,7 @@ class ClientMachine:
             if one.deadline_s > at_s:
                 continue
             self.retransmissions += 1
-            self._avoided[self._sender_of(one.request.timestamp)] = at_s + AVOIDED_S
+            self._avoided[self._c.sender(one.request.timestamp)] = at_s + AVOIDED_S
             one.attempts += 1
             if one.request.is_read_only:
                 # Replies differ, or are too few: the read is ordered like any other request.
@@ -208,13 +208,9 @@ class ClientMachine:
         """The next timestamp. It says who sends the result: nobody who did not, of late."""
         following = range(self._timestamp + 1, self._timestamp + 1 + self._c.n)
         return next(
-            (t for t in following if self._avoided.get(self._sender_of(t), 0.0) <= at_s),
+            (t for t in following if self._avoided.get(self._c.sender(t), 0.0) <= at_s),
             self._timestamp + 1,
         )
-
-    def _sender_of(self, timestamp: int) -> ReplicaId:
-        """Who sends the results in full, where the others send a digest."""
-        return timestamp % self._c.n
 
     def _oldest(self, default: int) -> int:
         """The first of the timestamps that are to be ordered and are under way."""

@@ -91,3 +91,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     def primary(self, view: int) -> int:
         return view % self.n
+
+    def sender(self, timestamp: int) -> int:
+        """Who sends a request's results in full, where the others send a digest."""
+        return timestamp % self.n

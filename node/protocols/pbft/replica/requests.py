@@ -79,7 +79,7 @@ class Requests(Checkpoints):
         self, timestamp: int, results: Results, *, is_full: bool, is_tentative: bool
     ) -> Reply:
         """One replica's answer: the full results from one of all, a digest from the others."""
-        is_mine = timestamp % self._c.n == self.me
+        is_mine = self._c.sender(timestamp) == self.me
         shown = results if is_full or is_mine or not self._c.has_digest_replies else None
         return Reply(self.view, timestamp, results_digest(results), shown, is_tentative)
 
