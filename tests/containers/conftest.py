@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,13 @@ import pytest
 from docker.models.containers import Container
 
 from orchestrator import camp, images
+from orchestrator.backends import lasting
 from orchestrator.engine import Engine, EngineError, connect
 from orchestrator.replication.homes import CAMP_FILE
 from tests.containers.replicas import left_of
+
+# What it asserts is told in full.
+pytest.register_assert_rewrite("tests.containers.shipped")
 
 #: Every container that a test starts by itself has this label, and is gone when the test is over.
 TEST_LABEL = "byzantine.test"
@@ -49,6 +55,25 @@ def built(engine: Engine) -> Engine:
         if images.held(engine, image).condition is not images.Condition.READY:
             images.build(image, images.CHECKOUT, base or image.base, lambda line: None)
     return engine
+
+
+@pytest.fixture(scope="module")
+def cluster_of(built: Engine) -> Iterator[Callable[[int], camp.Found]]:
+    """The lasting cluster of n generals, put up when a test first needs it; none is left when the
+    module's tests are over."""
+    with ExitStack() as stack:
+
+        def strike(id: str) -> None:
+            camp.strike(built, id)
+            assert not left_of(built, id)
+
+        @cache
+        def put_up(n: int) -> camp.Found:
+            cluster = lasting.put_up(built, n)
+            stack.callback(strike, cluster.id)
+            return cluster
+
+        yield put_up
 
 
 @pytest.fixture

@@ -31,6 +31,14 @@ GIVEN = (
     "Privileged", "ReadonlyRootfs", "SecurityOpt", "Tmpfs",
 )  # fmt: skip
 
+#: Plays as the orchestrator of a file does, but does not wait long for one who is dead.
+IMPATIENT = """
+import orchestrator.backends.standing as standing, sys
+standing.MUSTER_S, standing.MUSTER_EACH_S = 3.0, 1.0
+from orchestrator.__main__ import main
+main()
+"""
+
 Compose = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -104,7 +112,9 @@ def test_who_was_killed_is_named_and_takes_nobody_with_him(
     file = written(tmp_path, "signed-two-faced-commander")
     assert compose(file, "up", "--detach", "general-0", "general-1", "general-2").returncode == 0
     assert compose(file, "kill", "general-2").returncode == 0
-    played = compose(file, "run", "--rm", "--no-TTY", "--no-deps", "orchestrator")
+    options = ("--rm", "--no-TTY", "--no-deps", "--entrypoint", "python3")
+    order = ("run", "--summons", "/run/orders", "/run/scenario.yaml")
+    played = compose(file, "run", *options, "orchestrator", "-c", IMPATIENT, *order)
     assert played.returncode == 4
     assert "node 2 not ready: he is not there to be summoned" in played.stderr + played.stdout
     running = compose(file, "ps", "--services", "--status", "running").stdout.split()

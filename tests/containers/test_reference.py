@@ -6,18 +6,14 @@ Of R12's runs there are as many as among processes, with `--exhaustive` all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from node.orders import GeneralId
 from orchestrator import camp, trial
-from orchestrator.backends import lasting
 from orchestrator.backends.lasting import Lasting
-from orchestrator.engine import Engine
 from orchestrator.results import Result
 from tests.live.test_reference import stride  # noqa: F401
 from tests.paper import test_reference
@@ -36,20 +32,6 @@ from tests.paper.test_reference import (  # noqa: F401
     test_r12_no_set_of_m_traitors_by_parity_breaks_anything,
 )
 from tests.stage import scenario
-
-
-@pytest.fixture(scope="module")
-def cluster_of(built: Engine) -> Iterator[Callable[[int], camp.Found]]:
-    """The cluster of n generals, put up when a run first needs it."""
-    with ExitStack() as stack:
-
-        @cache
-        def put_up(n: int) -> camp.Found:
-            cluster = lasting.put_up(built, n)
-            stack.callback(camp.strike, built, cluster.id)
-            return cluster
-
-        yield put_up
 
 
 @pytest.fixture(autouse=True)
