@@ -23,8 +23,9 @@ def _generals(path: Path) -> int:
 
 #: The last by name of each size.
 ALONE = list({_generals(path): path for path in SHIPPED}.values())
-#: By size, so that whoever is handed a part of them puts few clusters up.
-BY_CLUSTERS = sorted(set(SHIPPED) - set(ALONE), key=lambda path: (_generals(path), path))
+#: By size, so that whoever is handed a part of them puts few clusters up; the smallest come last,
+#: of which he is handed some who has nothing else to do.
+BY_CLUSTERS = sorted(set(SHIPPED) - set(ALONE), key=lambda path: (-_generals(path), path))
 
 
 def hosts_where_it_is_as_in_the_simulator(

@@ -17,8 +17,7 @@ from orchestrator.backends import lasting
 from orchestrator.backends.lasting import Lasting
 from orchestrator.backends.simulation import Simulation
 from orchestrator.engine import Engine
-from orchestrator.scenario import Scenario, from_fields, load
-from tests.containers.shipped import BY_CLUSTERS, hosts_where_it_is_as_in_the_simulator
+from orchestrator.scenario import Scenario, from_fields
 from tests.live.test_backends_agree import comes_to
 
 N = 7
@@ -57,16 +56,6 @@ def test_orders_are_played_as_in_simulation_whoever_betrays(cluster: camp.Found)
     for scenario in PLAYED:
         real = trial.play(scenario, Lasting(cluster), Path("runs"))
         assert comes_to(real) == comes_to(trial.play(scenario, Simulation()))
-
-
-@pytest.mark.parametrize("path", BY_CLUSTERS, ids=lambda path: path.stem)
-def test_a_shipped_scenario_is_the_same_on_a_lasting_cluster_as_in_the_simulator(
-    cluster_of: Callable[[int], camp.Found], path: Path, tmp_path: Path
-) -> None:
-    """Those that `test_backend.py` does not play on containers of their own."""
-    cluster = cluster_of(load(path).n)
-    hosts = hosts_where_it_is_as_in_the_simulator(path, Lasting(cluster), tmp_path)
-    assert hosts == {general: one["Id"][:12] for general, one in cluster.container_of().items()}
 
 
 def test_keys_that_say_who_is_who_last_and_those_that_sign_do_not(

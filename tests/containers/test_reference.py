@@ -1,4 +1,4 @@
-"""The worked cases R1 to R12 among containers: the simulator's own tests, again.
+"""The worked cases R1 to R12 among containers, by the simulator's own tests; and what is shipped.
 
 They are played by lasting clusters, so that every run has other traitors among the same generals.
 Of R12's runs there are as many as among processes, with `--exhaustive` all.
@@ -7,6 +7,7 @@ Of R12's runs there are as many as among processes, with `--exhaustive` all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from node.orders import GeneralId
 from orchestrator import camp, trial
 from orchestrator.backends.lasting import Lasting
 from orchestrator.results import Result
+from orchestrator.scenario import load
+from tests.containers.shipped import BY_CLUSTERS, hosts_where_it_is_as_in_the_simulator
 from tests.live.test_reference import stride  # noqa: F401
 from tests.paper import test_reference
 from tests.paper.test_reference import (  # noqa: F401
@@ -46,3 +49,13 @@ def on_containers(cluster_of: Callable[[int], camp.Found], monkeypatch: pytest.M
         return trial.play(scenario(protocol, n, m, traitors, **fields), Lasting(cluster_of(n)))
 
     monkeypatch.setattr(test_reference, "play", play)
+
+
+@pytest.mark.parametrize("path", BY_CLUSTERS, ids=lambda path: path.stem)
+def test_a_shipped_scenario_is_the_same_on_a_lasting_cluster_as_in_the_simulator(
+    cluster_of: Callable[[int], camp.Found], path: Path, tmp_path: Path
+) -> None:
+    """Those that `test_backend.py` does not play on containers of their own."""
+    cluster = cluster_of(load(path).n)
+    hosts = hosts_where_it_is_as_in_the_simulator(path, Lasting(cluster), tmp_path)
+    assert hosts == {general: one["Id"][:12] for general, one in cluster.container_of().items()}
