@@ -66,7 +66,14 @@ class Enumerated(msgspec.Struct, frozen=True, tag="enumerated"):
 
     def opposites(self, codes: Codes) -> Codes:
         """The other value where there are two; the next one, cyclically, where there are more."""
-        return ((codes.astype(np.uint16) + 1) % len(self.values)).astype(self.dtype)
+        following: Codes = (codes + 1) * (codes != len(self.values) - 1)
+        return following
+
+    def counted(self, codes: Codes) -> tuple[Codes, Codes]:
+        """The different codes there are, ascending, and how many of each."""
+        times = np.bincount(codes)
+        found = np.flatnonzero(times)
+        return found, times[found]
 
     def draw(self, chance: np.random.Generator, count: int) -> Codes:
         return chance.integers(0, len(self.values), count, dtype=np.uint8)
@@ -148,6 +155,10 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
     def opposites(self, codes: Codes) -> Codes:
         """The negative; 1 for zero, which is its own negative."""
         return np.where(codes == 0, 1.0, -codes)
+
+    def counted(self, codes: Codes) -> tuple[Codes, Codes]:
+        """The different codes there are, ascending, and how many of each."""
+        return np.unique(codes, return_counts=True)
 
     def draw(self, chance: np.random.Generator, count: int) -> Codes:
         return chance.uniform(-100.0, 100.0, count)

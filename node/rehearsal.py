@@ -12,10 +12,13 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
-from node.control import Enlisted, Muster, Roster
+import msgspec
+
+from node.control import Enlisted, Muster, Role, Roster
 from node.general import Action, Deliver, General
 from node.orders import Brief, GeneralId
 from node.protocols import catalogue, paths
+from node.traitors import STRATEGIES, Power
 
 GENERALS: Final = 5
 _FEW: Final = {catalogue.TWO_GENERALS: 2}
@@ -41,23 +44,40 @@ def lay_out(brief: Brief) -> None:
             paths.avoiding(lieutenants, length - 1, rank)
 
 
-def rehearse(brief: Brief) -> None:
-    """Plays the brief's protocol among a few loyal generals who hand each other their frames.
+def rehearse(brief: Brief, role: Role | None = None) -> None:
+    """Plays the brief's protocol among a few generals who hand each other their frames.
 
-    Never fails: whatever is wrong with a brief is the real run's to say.
+    All are loyal; who is to be a traitor plays again with one of them in his role, unless it is a
+    user's own, which may count its runs, or floods. Never fails: whatever is wrong with a brief or
+    a role is the real run's to say.
     """
+    small = _small(brief)
     with suppress(Exception):
-        _rehearse(_small(brief))
+        _rehearse(small, None)
+    strategy = STRATEGIES.get(role.strategy) if role is not None else None
+    if role is not None and strategy is not None and Power.INJECT not in strategy.powers:
+        with suppress(Exception):
+            _rehearse(small, msgspec.structs.replace(role, coalition=(), conceals=False))
 
 
-def _rehearse(brief: Brief) -> None:
+def _rehearse(brief: Brief, role: Role | None) -> None:
+    """`role` is the last general's."""
     generals = [General() for _ in range(brief.n)]
     roster = Roster(
         tuple(Enlisted(me, "", b"", who.signer.public) for me, who in enumerate(generals))
     )
+    roles = {brief.n - 1: role}
     for me, who in enumerate(generals):
         who.enlist(
-            Muster(me=me, run=_RUN, roster=roster, brief=brief, role=None, seed=0, wait_s=0.0)
+            Muster(
+                me=me,
+                run=_RUN,
+                roster=roster,
+                brief=brief,
+                role=roles.get(me),
+                seed=0,
+                wait_s=0.0,
+            )
         )
     _play(generals, [who.muster() for who in generals])
     _play(generals, [who.start(0.0) for who in generals])

@@ -299,7 +299,7 @@ class Runtime:
         if self._is_mustered:
             return
         self._general.enlist(muster)
-        rehearse(muster.brief)
+        rehearse(muster.brief, muster.role)
         self._is_mustered = True
         self._tell_after_s = TELL_EACH_S * muster.brief.n
         self._field.deploy(muster.me, muster.roster)

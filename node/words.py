@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,10 +17,13 @@ from node.protocols.oral import read_oral
 
 #: Values, orders or instances that are spelt out; of more, only how many.
 SPELT_MAX = 8
+#: Texts that are kept: what goes to one receiver often goes to others too.
+REMEMBERED = 16
 #: Characters of one value that are shown.
 VALUE_CHARACTERS_MAX = 40
 
 
+@lru_cache(maxsize=REMEMBERED)
 def body_text(body: Content, brief: Brief, round: int) -> str:
     """A body in words: its values, its signed orders, or its parts by instance."""
     match body:
@@ -71,7 +75,7 @@ def _oral_text(body: Oral, domain: Domain, count: int) -> str:
         return f"{len(body.values)} bytes ({codes.value})"
     if count <= SPELT_MAX:
         return ", ".join(safe(str(domain.value(code))) for code in codes)
-    different, times = np.unique(codes, return_counts=True)
+    different, times = domain.counted(codes)
     counted = [
         f"{times[i]} {safe(str(domain.value(different[i])))}"
         for i in np.argsort(-times)[:SPELT_MAX]
