@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.frame_bytes import oral_frame_bytes
-from benchmarks.measure import Row, Sample, Unit, Within, interleaved
+from benchmarks.measure import Beside, Row, Sample, Unit, Within, interleaved
+from benchmarks.peers.bare_rounds import all_to_all, as_in_the_paper
 from benchmarks.peers.idle_containers import bare_team, seconds_up
 from orchestrator import camp, images
 from orchestrator.backends import lasting
@@ -62,8 +63,9 @@ def _standing_rows(engine: Engine, image: str, n: int, m: int, times: int) -> It
     containers, and has no room for 62 of which 31 and 31 speak to each other.
     """
     sizes = oral_frame_bytes(n, m)
+    scripts = all_to_all(n, sizes), as_in_the_paper(n, sizes)
     ours: list[float] = []
-    bare: list[float] = []
+    bare: tuple[list[float], list[float]] = [], []
     resting: list[float] = []
     ran: list[float] = []
     for _ in range(times):
@@ -75,9 +77,12 @@ def _standing_rows(engine: Engine, image: str, n: int, m: int, times: int) -> It
         finally:
             camp.strike(engine, cluster.id)
         with bare_team(n, image) as players:
-            bare += [players.rounds(sizes).seconds for _ in range(ROUNDS_EACH)]
-    what = f"OM({m}) n={n} among containers, against bare rounds"
-    yield Within(what, Sample(tuple(ours)), Sample(tuple(bare)), 2.0)
+            for script, taken in zip(scripts, bare, strict=True):
+                taken += [players.rounds(script).seconds for _ in range(ROUNDS_EACH)]
+    limit, own = (Sample(tuple(taken)) for taken in bare)
+    what = f"OM({m}) n={n} among containers"
+    yield Within(f"{what}, against bare rounds", Sample(tuple(ours)), limit, 2.0)
+    yield Beside(f"{what}, beside its own frames, bare", Sample(tuple(ours)), own)
     for when, held in (("at rest", resting), (f"after {ROUNDS_EACH} runs", ran)):
         what = f"anonymous memory of a general {when}, n={n}"
         yield Within(what, Sample(tuple(held), Unit.BYTES), ANONYMOUS_BYTES)

@@ -109,6 +109,19 @@ class Within:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Ours beside a peer of which nothing is wanted: how many times the peer ours takes."""
+
+    what: str
+    ours: Sample
+    peer: Sample
+
+    @property
+    def ratio(self) -> float:
+        return self.ours.median / self.peer.median
+
+
+@dataclass(frozen=True)
 class Alone:
     """A peer's own figure, with nothing of ours beside it: for whoever checks the method."""
 
@@ -116,7 +129,7 @@ class Alone:
     peer: Sample
 
 
-Row = Faster | Within | Alone
+Row = Faster | Within | Beside | Alone
 
 
 def seconds(measured: Callable[[], object]) -> float:

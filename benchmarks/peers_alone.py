@@ -8,7 +8,12 @@ from functools import partial
 from benchmarks.frame_bytes import oral_frame_bytes, signed_frame_bytes
 from benchmarks.measure import Alone, Row, Sample, in_fresh_process, interleaved
 from benchmarks.peers.bare_mesh import bare_mesh
-from benchmarks.peers.bare_rounds import bare_rounds
+from benchmarks.peers.bare_rounds import (
+    all_to_all,
+    as_in_the_paper,
+    bare_rounds,
+    frames_in,
+)
 from benchmarks.peers.grpc_generals import GrpcGenerals
 from benchmarks.peers.message_by_message import (
     ATTACK,
@@ -53,9 +58,12 @@ def _grpc_s(generals: GrpcGenerals, concurrent: bool) -> float:
 def _bare_rounds(times: int) -> Iterator[Row]:
     cases = {f"OM({m}) n={n}": (n, oral_frame_bytes(n, m)) for n, m in BARE}
     cases["SM(10) n=31"] = (31, signed_frame_bytes(10))
-    for what, (n, bytes_by_round) in cases.items():
-        runs = [in_fresh_process(bare_rounds, n, bytes_by_round) for _ in range(times)]
-        frames = (n - 1) + (n - 1) * (n - 2) * (len(bytes_by_round) - 1)
-        label = f"bare rounds of {what}, {frames:,} frames"
-        yield Alone(f"{label}, time", Sample(tuple(run.seconds for run in runs)))
-        yield Alone(f"{label}, processor", Sample(tuple(run.processor_s for run in runs)))
+    for what, (n, sizes) in cases.items():
+        for which, script in (
+            ("all to all", all_to_all(n, sizes)),
+            ("its own frames", as_in_the_paper(n, sizes)),
+        ):
+            runs = [in_fresh_process(bare_rounds, n, script) for _ in range(times)]
+            label = f"bare rounds of {what}, {which}: {frames_in(script):,}"
+            yield Alone(f"{label}, time", Sample(tuple(run.seconds for run in runs)))
+            yield Alone(f"{label}, processor", Sample(tuple(run.processor_s for run in runs)))

@@ -1,7 +1,6 @@
 """The limit of a run: the frames of m + 1 rounds over CURVE, with nothing in them or around them.
 
-Who speaks to whom is OM's and SM's rule: in round 1 the commander to every lieutenant, afterwards
-every lieutenant to every other. Nobody speaks in a round before he has heard all of the last one.
+Nobody speaks in a round before he has heard all of the last one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from benchmarks.peers.team import Team, receive
 COMMANDER = 0
 #: From the moment that all are ready to the common start: enough for the word to get around.
 NOTICE_S = 0.05
-#: The commander wakes so much early and watches the clock, so that no sleep ends late.
+#: The commander wakes so much early and watches the clock, so that his sleep does not end late. Not
+#: more than one does: they would take the processors from one another.
 WATCH_S = 0.002
 
 
@@ -39,21 +39,46 @@ class BareRounds:
     processor_s: float
 
 
-def bare_rounds(n: int, bytes_by_round: Sequence[int]) -> BareRounds:
-    """One run among n processes; every frame of round r is `bytes_by_round[r - 1]` bytes long.
+@dataclass(frozen=True)
+class Round:
+    """Each of `speakers` sends `frame` to each of `hearers` but himself."""
+
+    frame: bytes
+    speakers: frozenset[int]
+    hearers: frozenset[int]
+
+
+def all_to_all(n: int, bytes_by_round: Sequence[int]) -> list[Round]:
+    """Everybody speaks to everybody in each round; frames of round r are bytes_by_round[r - 1]."""
+    everyone = frozenset(range(n))
+    return [Round(frame, everyone, everyone) for frame in _frames(bytes_by_round)]
+
+
+def as_in_the_paper(n: int, bytes_by_round: Sequence[int]) -> list[Round]:
+    """In round 1 the commander speaks to the lieutenants, afterwards they among themselves.
+
+    Fewer frames than all to all: no more than OM and SM cannot do without.
+    """
+    commander, lieutenants = frozenset([COMMANDER]), frozenset(range(n)) - {COMMANDER}
+    return [
+        Round(frame, lieutenants if frame[0] else commander, lieutenants)
+        for frame in _frames(bytes_by_round)
+    ]
+
+
+def frames_in(script: Sequence[Round]) -> int:
+    """How many frames a run of these rounds carries."""
+    return sum(len(r.hearers - {speaker}) for r in script for speaker in r.speakers)
+
+
+def bare_rounds(n: int, script: Sequence[Round]) -> BareRounds:
+    """One run of these rounds among n processes.
 
     The mesh is up and proven before the start. The clock is CLOCK_MONOTONIC, one for all processes
     of a host. Call it in a fresh process, as whatever forks.
     """
-    if n < 3 or not bytes_by_round or min(bytes_by_round) < 1 or len(bytes_by_round) > 255:
-        raise ValueError("bare rounds need 3 members, 1 to 255 rounds and a byte in each frame")
-    with Team(n, bare_member, frames_of(bytes_by_round)) as team:
+    with Team(n, bare_member, script) as team:
         return conduct(team)
-
-
-def frames_of(bytes_by_round: Sequence[int]) -> list[bytes]:
-    """A frame a round, of that size, whose first byte is the round's number from 0."""
-    return [bytes([r]) + bytes(size - 1) for r, size in enumerate(bytes_by_round)]
 
 
 def conduct(team: Conducted) -> BareRounds:
@@ -70,45 +95,44 @@ def conduct(team: Conducted) -> BareRounds:
     )
 
 
-def bare_member(me: int, link: Connection, frames: list[bytes], host: str = HOST) -> None:
+def bare_member(me: int, link: Connection, script: Sequence[Round], host: str = HOST) -> None:
     """One of the members, over his pipe: joins, plays when he is told to, and reports."""
     peer = join(me, link, host)
     gc.disable()
     link.send("ready")
     start = receive(link)
-    if me == COMMANDER:
-        _await(start)
-        ended, used = _command(peer, frames)
-    else:
-        ended, used = _obey(peer, frames)
-    link.send((ended, used))
+    _await(start, WATCH_S if me == COMMANDER else 0.0)
+    link.send(_play(me, peer, script))
     receive(link)
     peer.close()
 
 
-def _command(peer: CurvePeer, frames: list[bytes]) -> tuple[float, float]:
-    before = time.process_time()
-    for push in peer.pushes.values():
-        push.send(frames[0])
-    return time.monotonic(), time.process_time() - before
+def _frames(bytes_by_round: Sequence[int]) -> list[bytes]:
+    """A frame a round, of that size, whose first byte is the round's number from 0."""
+    if not bytes_by_round or min(bytes_by_round) < 1 or len(bytes_by_round) > 255:
+        raise ValueError("bare rounds are 1 to 255, and each has a byte in its frames")
+    return [bytes([r]) + bytes(size - 1) for r, size in enumerate(bytes_by_round)]
 
 
-def _obey(peer: CurvePeer, frames: list[bytes]) -> tuple[float, float]:
-    """A lieutenant's rounds. A frame's first byte says its round: a quick peer may be one ahead."""
+def _play(me: int, peer: CurvePeer, script: Sequence[Round]) -> tuple[float, float]:
+    """When I was done, and my processor seconds.
+
+    A frame's first byte says its round: a quick peer may be one ahead.
+    """
     before = time.process_time()
-    lieutenants = [push for member, push in peer.pushes.items() if member != COMMANDER]
     receive_frame = peer.pull.recv
-    missing = [1, *[len(lieutenants)] * (len(frames) - 1)]
-    for round, frame in enumerate(frames):
-        if round > 0:
-            for push in lieutenants:
-                push.send(frame)
-        while missing[round]:
+    missing = [len(r.speakers - {me}) if me in r.hearers else 0 for r in script]
+    for number, round in enumerate(script):
+        if me in round.speakers:
+            for hearer, push in peer.pushes.items():
+                if hearer in round.hearers:
+                    push.send(round.frame)
+        while missing[number]:
             missing[receive_frame()[0]] -= 1
     return time.monotonic(), time.process_time() - before
 
 
-def _await(moment: float) -> None:
-    time.sleep(max(0.0, moment - WATCH_S - time.monotonic()))
+def _await(moment: float, watch_s: float) -> None:
+    time.sleep(max(0.0, moment - watch_s - time.monotonic()))
     while time.monotonic() < moment:
         pass

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.bare_rounds import BareRounds, conduct, frames_of
+from benchmarks.peers.bare_rounds import BareRounds, Round, conduct
 from benchmarks.peers.team import receive
 
 PORT = 10_000
@@ -37,8 +37,8 @@ from benchmarks.peers.bare_rounds import bare_member
 host = socket.gethostbyname(os.environ["ME"] + ".field")
 link = Client((os.environ["CALLER"], int(os.environ["PORT"])), authkey=os.environ["KEY"].encode())
 link.send(int(os.environ["ME"].removeprefix("general-")))
-while (frames := link.recv()) is not None:
-    bare_member(int(os.environ["ME"].removeprefix("general-")), link, frames, host)
+while (script := link.recv()) is not None:
+    bare_member(int(os.environ["ME"].removeprefix("general-")), link, script, host)
 """
 
 
@@ -77,8 +77,8 @@ class Players:
     def __init__(self, links: list[Connection]) -> None:
         self._links = links
 
-    def rounds(self, bytes_by_round: list[int]) -> BareRounds:
-        self.tell(frames_of(bytes_by_round))
+    def rounds(self, script: list[Round]) -> BareRounds:
+        self.tell(script)
         return conduct(self)
 
     def gather(self) -> list[Any]:
