@@ -174,11 +174,14 @@ class SignedMessages:
 
     def _sm_2_relay(self, round: int) -> list[Send]:
         """What the last round added to V, under my name, to each lieutenant not on the chain."""
-        fresh = [order for _, order in self._accepted[self._relayed :]]
+        fresh = tuple(order for _, order in self._accepted[self._relayed :])
         self._relayed = len(self._accepted)
+        signers = {signer for order in fresh for signer in order.signers}
         audiences: dict[tuple[SignedOrder, ...], list[GeneralId]] = {}
         for peer in self._peers:
-            news = tuple(order for order in fresh if peer not in order.signers)
+            news = fresh
+            if peer in signers:
+                news = tuple(order for order in fresh if peer not in order.signers)
             audiences.setdefault(news, []).append(peer)
         proof = () if self._is_handed_on else self._proof
         self._is_handed_on = bool(self._proof)
