@@ -52,6 +52,14 @@ def test_too_few_replicas_answer_nobody_and_that_is_said(folder: Path) -> None:
     assert (linearisable.state, liveness.state) == (State.HELD, State.BROKEN)
 
 
+def test_where_nobody_is_answered_any_more_each_client_waits_once(folder: Path) -> None:
+    household.kill(folder, 0)
+    household.kill(folder, 1)
+    done = exercise(folder, clients=2, operations=40, seed=1, patience_s=0.5)
+    assert [call.outcome for call in done.calls] == [None, None]
+    assert done.promises[1].because == "2 of 2 operations had no answer in 0.5 s"
+
+
 def test_a_client_that_is_told_lies_is_noticed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
