@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,13 +16,10 @@ from node.protocols.oral import read_oral
 
 #: Values, orders or instances that are spelt out; of more, only how many.
 SPELT_MAX = 8
-#: Texts that are kept: what goes to one receiver often goes to others too.
-REMEMBERED = 16
 #: Characters of one value that are shown.
 VALUE_CHARACTERS_MAX = 40
 
 
-@lru_cache(maxsize=REMEMBERED)
 def body_text(body: Content, brief: Brief, round: int) -> str:
     """A body in words: its values, its signed orders, or its parts by instance."""
     match body:

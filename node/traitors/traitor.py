@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -25,6 +26,9 @@ from node.protocols.catalogue import values_in_frame
 from node.protocols.lockstep import Machine
 from node.signatures import SIGNATURE_BYTES, Chains, Signer
 from node.words import body_text
+
+#: Bodies whose words a liar has at hand: the truth, and what he makes of it for some.
+WORDS_KEPT: Final = 4
 
 
 class Power(StrEnum):
@@ -90,6 +94,8 @@ class Strategy:
         self.domain = seat.brief.domain
         self.trigger = Trigger()
         self.name = type(self).__name__
+        #: The last bodies that were put into words: what one is told, others are often told too.
+        self._in_words: deque[tuple[Content, int, str]] = deque(maxlen=WORDS_KEPT)
 
     def hears(self, event: Event) -> bool:
         """Whether the loyal machine learns of an event at all."""
@@ -149,7 +155,14 @@ class Strategy:
         return msgspec.structs.replace(signed, signatures=signed.signatures + padding)
 
     def describe(self, body: Content | None, round: int) -> str:
-        return "nothing" if body is None else body_text(body, self.seat.brief, round)
+        if body is None:
+            return "nothing"
+        for known, when, words in self._in_words:
+            if known == body and when == round:
+                return words
+        words = body_text(body, self.seat.brief, round)
+        self._in_words.append((body, round, words))
+        return words
 
     def _to_one(self, send: Send, to: GeneralId) -> list[Effect]:
         if not self.trigger.fires(self.seat, to, send.round):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,9 +16,11 @@ from node.events import Started, TimerFired
 from node.journal import Lied
 from node.messages import Bundle, Empty, Oral, Signed, SignedOrder
 from node.orders import ATTACK, RETREAT, Brief, Domain, Enumerated, GeneralId, Numbers, Value
+from node.protocols.catalogue import values_in_frame
 from node.signatures import Chains, Signer
 from node.traitors import STRATEGIES, Seat, Strategy, parameters, strategy_class, strategy_of
 from node.traitors.many_faced import VALUES_MAX
+from node.words import body_text
 from tests.camp import DELTA_S, Camp, secret_of
 
 ORDERS = Enumerated()
@@ -147,6 +150,39 @@ def test_each_lie_is_entered_with_the_truth_and_who_heard_it(name: str) -> None:
 def test_a_lie_that_happens_to_be_true_is_not_entered() -> None:
     strategy = traitor("two-faced", faces={ATTACK: [1, 2, 4, 5]})
     assert not any(isinstance(e, Lie) for e in strategy.on_event(Started(0.0), [relay()]))
+
+
+def test_each_lie_is_entered_as_it_was_told_whatever_was_told_before() -> None:
+    """The words of a few bodies are kept, each body's and each round's own."""
+    strategy = traitor("random", n=40, domain=Numbers())
+    said = Send(tuple(range(4, 40)), 2, oral(Numbers(), 1.5), messages=1, rule="OM-2")
+    effects = strategy.on_event(Started(0.0), [said, msgspec.structs.replace(said, to=(4, 5))])
+    lies = [e for e in effects if isinstance(e, Lie)]
+    told = [values_of(e.body, 1, Numbers())[0] for e in effects if isinstance(e, Send)]
+    assert len(lies) == 38
+    assert [lie.told for lie in lies] == list(map(str, told))
+    assert {lie.truth for lie in lies} == {"1.5"}
+    brief = strategy.seat.brief
+    for round in (2, 3, 4, 2):
+        body = oral(Numbers(), *[0.5] * values_in_frame(brief, round))
+        assert strategy.describe(body, round) == body_text(body, brief, round)
+        assert strategy.describe(oral(Numbers(), 0.5), round) == (
+            body_text(oral(Numbers(), 0.5), brief, round)
+        )
+
+
+def test_what_was_put_into_words_is_so_once_for_all_receivers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[Oral] = []
+
+    def counted(body: Oral, brief: Brief, round: int) -> str:
+        found.append(body)
+        return body_text(body, brief, round)
+
+    monkeypatch.setattr("node.traitors.traitor.body_text", counted)
+    assert len(sends(traitor("parity"), relay())) == 4
+    assert found == [oral(ORDERS, ATTACK), oral(ORDERS, RETREAT)]
 
 
 CAMPS = {
