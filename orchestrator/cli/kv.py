@@ -280,6 +280,8 @@ def exercise(folder: Path, clients: int, operations: int, seed: int, patience_s:
              style: str) -> int:  # fmt: skip
     """Use the store with several clients at once, and judge what they were answered.
 
+    Who has no answer while nobody else has one either asks no more.
+
     Exit code 1 if a promise was broken, 3 if nobody can tell.
     """
     from orchestrator.replication.exercise import exercise
@@ -293,8 +295,9 @@ def exercise(folder: Path, clients: int, operations: int, seed: int, patience_s:
         promises = [vars(promise) for promise in done.promises]
         click.echo(json.dumps({"operations": len(done.calls), "promises": promises}, indent=2))
     else:
+        slowest = f"the slowest in {1e3 * done.slowest_s:.0f} ms"
         click.echo(f"{len(done.calls)} operations of {clients} clients in {done.took_s:.1f} s, "
-                   f"the slowest in {1e3 * done.slowest_s:.0f} ms")  # fmt: skip
+                   f"{slowest if done.slowest_s else 'none of them answered'}")  # fmt: skip
         for promise in done.promises:
             click.echo(f"  {promise.name:<12}  {promise.state:<7}  {promise.because}")
         if done.is_passed:

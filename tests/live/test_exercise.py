@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from node.protocols.pbft import key_value as kv
 from node.protocols.pbft.configuration import Configuration
+from orchestrator.__main__ import byzantine
 from orchestrator.client import Client, NoAnswer
 from orchestrator.replication import household
 from orchestrator.replication.exercise import exercise
@@ -58,6 +61,10 @@ def test_where_nobody_is_answered_any_more_each_client_waits_once(folder: Path) 
     done = exercise(folder, clients=2, operations=40, seed=1, patience_s=0.5)
     assert [call.outcome for call in done.calls] == [None, None]
     assert done.promises[1].because == "2 of 2 operations had no answer in 0.5 s"
+    words = ["kv", "exercise", "--clients", "1", "--patience", "0.5", "--cluster", str(folder)]
+    said = CliRunner().invoke(byzantine, words, standalone_mode=False)
+    assert said.return_value == 1
+    assert re.match(r"1 operations of 1 clients in \S+ s, none of them answered\n", said.output)
 
 
 def test_a_client_that_is_told_lies_is_noticed(
