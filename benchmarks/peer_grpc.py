@@ -1,6 +1,6 @@
 """OM(3) among ten generals and three traitors: ours against the first seed's way, gRPC a path.
 
-The same frames bare, with no generals around them, stand below: what these links take by themselves.
+The same frames bare, with no generals around them, stand below: what the links take by themselves.
 """
 
 from __future__ import annotations
