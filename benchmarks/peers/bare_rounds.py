@@ -101,7 +101,8 @@ def bare_member(me: int, link: Connection, script: Sequence[Round], host: str = 
     gc.disable()
     link.send("ready")
     start = receive(link)
-    _await(start, WATCH_S if me == COMMANDER else 0.0)
+    if me in script[0].speakers:
+        _await(start, WATCH_S if me == COMMANDER else 0.0)
     link.send(_play(me, peer, script))
     receive(link)
     peer.close()
