@@ -52,8 +52,8 @@ def rows(times: int) -> Iterator[Row]:
             yield Within(f"{n} containers up to the barrier, against idle ones", ours, idle, 1.3)
         for n, m in SIZES:
             yield from _standing_rows(engine, image, n, m, times)
-    signed = _seconds("signed", 31, 10, Containers())
-    yield Within("SM(10) n=31 among containers, default deadlines", Sample((signed,)), SIGNED_S)
+    signed = Sample((_seconds("signed", 31, 10, Containers()),))
+    yield Within("SM(10) n=31 among containers, default deadlines", signed, Sample((SIGNED_S,)))
 
 
 def _standing_rows(engine: Engine, image: str, n: int, m: int, times: int) -> Iterator[Row]:
@@ -85,7 +85,8 @@ def _standing_rows(engine: Engine, image: str, n: int, m: int, times: int) -> It
     yield Beside(f"{what}, beside its own frames, bare", Sample(tuple(ours)), own)
     for when, held in (("at rest", resting), (f"after {ROUNDS_EACH} runs", ran)):
         what = f"anonymous memory of a general {when}, n={n}"
-        yield Within(what, Sample(tuple(held), Unit.BYTES), ANONYMOUS_BYTES)
+        most = Sample((ANONYMOUS_BYTES,), Unit.BYTES)
+        yield Within(what, Sample(tuple(held), Unit.BYTES), most)
 
 
 def _to_barrier(n: int) -> float:

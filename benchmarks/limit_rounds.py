@@ -13,6 +13,7 @@ from benchmarks.frame_bytes import oral_frame_bytes
 from benchmarks.measure import Beside, Row, Sample, Within, in_fresh_process, interleaved
 from benchmarks.ours import our_run, warm_forks
 from benchmarks.peers.bare_rounds import Round, all_to_all, as_in_the_paper, bare_rounds
+from orchestrator.backends.fork_client import ForkServer
 
 SIZES = ((4, 1), (10, 3), (31, 3))
 #: Seconds that the largest runs may take.
@@ -27,15 +28,19 @@ def rows(times: int) -> Iterator[Row]:
             sizes = oral_frame_bytes(n, m)
             ours, bare, own = interleaved(
                 times * RUNS_EACH,
-                lambda n=n, m=m: our_run(forks, protocol="oral", n=n, m=m).seconds,  # type: ignore[misc]
+                partial(_ours_s, forks, n, m),
                 partial(_bare_s, n, all_to_all(n, sizes)),
                 partial(_bare_s, n, as_in_the_paper(n, sizes)),
             )
             yield Within(f"OM({m}) n={n}, against bare rounds", ours, bare, at_most=1.5)
             yield Beside(f"OM({m}) n={n}, beside its own frames, bare", ours, own)
         for n, m, seconds in LARGE:
-            runs = [our_run(forks, protocol="oral", n=n, m=m).seconds for _ in range(times)]
-            yield Within(f"OM({m}) n={n}", Sample(tuple(runs)), seconds)
+            runs = [_ours_s(forks, n, m) for _ in range(times)]
+            yield Within(f"OM({m}) n={n}", Sample(tuple(runs)), Sample((seconds,)))
+
+
+def _ours_s(forks: ForkServer, n: int, m: int) -> float:
+    return our_run(forks, protocol="oral", n=n, m=m).seconds
 
 
 def _bare_s(n: int, script: list[Round]) -> float:

@@ -78,37 +78,6 @@ class Faster:
 
 
 @dataclass(frozen=True)
-class Within:
-    """Ours against a limit: how many times the limit ours takes, and may at most take.
-
-    `limit` is a sample measured in the same run, or a fixed amount in the unit of `ours`.
-    """
-
-    what: str
-    ours: Sample
-    limit: Sample | float
-    at_most: float = 1.0
-
-    @property
-    def peer(self) -> Sample:
-        if isinstance(self.limit, Sample):
-            return self.limit
-        return Sample((self.limit,), self.ours.unit)
-
-    @property
-    def ratio(self) -> float:
-        return self.ours.median / self.peer.median
-
-    @property
-    def holds(self) -> bool:
-        return self.ratio <= self.at_most
-
-    @property
-    def wanted(self) -> str:
-        return f"<= {self.at_most:g} times"
-
-
-@dataclass(frozen=True)
 class Beside:
     """Ours beside a peer of which nothing is wanted: how many times the peer ours takes."""
 
@@ -119,6 +88,24 @@ class Beside:
     @property
     def ratio(self) -> float:
         return self.ours.median / self.peer.median
+
+
+@dataclass(frozen=True)
+class Within(Beside):
+    """Ours against a limit: how many times the limit ours takes, and may at most take.
+
+    The limit is a sample measured in the same run, or a fixed amount: a sample of that alone.
+    """
+
+    at_most: float = 1.0
+
+    @property
+    def holds(self) -> bool:
+        return self.ratio <= self.at_most
+
+    @property
+    def wanted(self) -> str:
+        return f"<= {self.at_most:g} times"
 
 
 @dataclass(frozen=True)
