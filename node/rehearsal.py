@@ -54,8 +54,9 @@ def rehearse(brief: Brief, role: Role | None = None) -> None:
     small = _small(brief)
     with suppress(Exception):
         _rehearse(small, None)
-    strategy = STRATEGIES.get(role.strategy) if role is not None else None
-    if role is not None and strategy is not None and Power.INJECT not in strategy.powers:
+    if role is None or role.strategy not in STRATEGIES:
+        return
+    if Power.INJECT not in STRATEGIES[role.strategy].powers:
         with suppress(Exception):
             _rehearse(small, msgspec.structs.replace(role, coalition=(), conceals=False))
 
@@ -66,7 +67,6 @@ def _rehearse(brief: Brief, role: Role | None) -> None:
     roster = Roster(
         tuple(Enlisted(me, "", b"", who.signer.public) for me, who in enumerate(generals))
     )
-    roles = {brief.n - 1: role}
     for me, who in enumerate(generals):
         who.enlist(
             Muster(
@@ -74,7 +74,7 @@ def _rehearse(brief: Brief, role: Role | None) -> None:
                 run=_RUN,
                 roster=roster,
                 brief=brief,
-                role=roles.get(me),
+                role=role if me == brief.n - 1 else None,
                 seed=0,
                 wait_s=0.0,
             )
