@@ -40,7 +40,9 @@ OWNER_LABEL: Final = "byzantine.owner"
 HANDS: Final = 4
 #: Seconds that the engine may take to remove what it was told to remove.
 STRIKE_S: Final = 60.0
-#: What is being removed by the engine is looked at again after so long, in seconds.
+#: Seconds that the engine may take to copy what a general has put out.
+COPIED_S: Final = 1.0
+#: What the engine is at is looked at again after so long, in seconds.
 LOOK_AGAIN_S: Final = 0.02
 #: As much of a container's id as people read.
 SHORT_ID: Final = 12
@@ -419,18 +421,25 @@ def _volumes(engine: Engine, label: str) -> list[Listed]:
     return engine.client.api.volumes(filters={"label": label})["Volumes"] or []
 
 
-def save_logs(engine: Engine, id: str, folder: Path, since: float | None = None) -> None:
+def save_logs(
+    engine: Engine, id: str, folder: Path, since: float | None = None, end: bytes = b""
+) -> None:
     """Writes what each general of a camp has put out into `folder`/general-<id>.log.
 
-    `since` leaves out what was said before, in seconds since the epoch. Of one whose container
-    somebody is removing, nothing can be read any more.
+    `since` leaves out what was said before, in seconds since the epoch. What a container that goes
+    on has put out the engine copies by and by: until `end` is there it is asked again, for a while.
+    Of one whose container somebody is removing, nothing can be read any more.
     """
     api = engine.client.api
+    deadline_s = time.monotonic() + COPIED_S
 
     def read(container: Mapping[str, Any]) -> tuple[str, bytes]:
         said = b""
         with _unless_gone():
             said = api.logs(container["Id"], since=since)
+            while end not in said and time.monotonic() < deadline_s:
+                time.sleep(LOOK_AGAIN_S)
+                said = api.logs(container["Id"], since=since)
         return container["Labels"][GENERAL_LABEL], said
 
     by_label = {"label": [f"{RUN_LABEL}={id}", GENERAL_LABEL]}

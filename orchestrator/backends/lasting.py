@@ -28,6 +28,8 @@ UP_EACH_S: Final = 1.0
 DISMISS_S: Final = 2.0
 #: A general who has not come up is asked again after so long, in seconds.
 ASK_AGAIN_S: Final = 0.05
+#: In the line that ends a general's log of an order.
+_LAST_LINE: Final = b'"event":"closed"'
 #: What a general answers who is well, before the fingerprint of his key.
 _ALIVE: Final = "alive "
 
@@ -118,7 +120,7 @@ class Lasting(Containers):
             return
         with closing(self._engine) as engine:
             if self._logs is not None:
-                camp.save_logs(engine, self._camp_id, self._logs, self._since_s)
+                camp.save_logs(engine, self._camp_id, self._logs, self._since_s, _LAST_LINE)
         self._engine = None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from docker.api import APIClient
 
 from orchestrator import camp, trial
 from orchestrator.__main__ import byzantine
@@ -96,6 +97,27 @@ def test_the_run_directory_has_this_orders_log_alone(cluster: camp.Found) -> Non
         assert opened == 1
         hosts = json.loads((run / "run.json").read_text())["hosts"]
         assert hosts == {str(g): one["Id"][:12] for g, one in cluster.container_of().items()}
+
+
+def test_what_the_engine_is_slow_to_copy_is_waited_for(
+    cluster: camp.Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs, asked = APIClient.logs, set()
+
+    def late(self: APIClient, container: str, **options: Any) -> bytes:
+        said: bytes = logs(self, container, **options)
+        if container in asked:
+            return said
+        asked.add(container)
+        return said.replace(b'"event":"closed"', b"")
+
+    monkeypatch.setattr(APIClient, "logs", late)
+    done = call("order", "attack", "--format", "json", "--cluster", cluster.id)
+    run = Path(json.loads(done.stdout)["run"])
+    for general in range(N):
+        told = (run / f"general-{general}.log").read_text()
+        assert told.count('"event":"closed"') == 1
+    assert len(asked) == N
 
 
 def test_status_names_whoever_does_not_answer(built: Engine, cluster: camp.Found) -> None:
